@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** mcomp.cfg as one validated struct. */
+#ifndef CONFIG_CONFIG_H
+#define CONFIG_CONFIG_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/socket.h>
+
+#include "base/err.h"
+#include "base/limits.h"
+
+#define CONFIG_HOST_BYTES 256u
+
+/** "host:port" as written: IPv4, [IPv6] or a host name. Names are resolved when used, never here. */
+struct config_endpoint {
+    char host[CONFIG_HOST_BYTES]; /* without brackets */
+    uint16_t port;                /* 1 … 65535 */
+    char text[CONFIG_HOST_BYTES + 8]; /* host:port, brackets round IPv6 */
+};
+
+struct config_node {
+    struct config_endpoint address;          /* memory server */
+    struct config_endpoint snapshot_address; /* snapshot process; host empty when the file gives none */
+};
+
+/** Everything that mcomp.cfg says, checked. All sizes in bytes, all times in nanoseconds. */
+struct config {
+    char path[4096]; /* file it came from */
+    char grid[GRID_NAME_BYTES_MAX + 1];
+    uint64_t segment_size; /* k; a multiple of PAGE_BYTES */
+    uint32_t nodes;        /* N, 1 … GRID_NODES_MAX; segment_size · nodes fits 63 bits */
+    struct config_node *node; /* owned, nodes elements */
+    struct {
+        uint32_t io_threads;        /* 1 … 64, default 1 */
+        uint32_t workers;           /* 1 … 64, default 2 */
+        uint32_t max_connections;   /* 1 … 1048576, default 4096 */
+        uint64_t max_message;       /* MESSAGE_BYTES_MIN … MESSAGE_BYTES_MAX and at most segment_size rounded; default 4 MiB */
+        uint64_t inline_max;        /* copies up to this run on the I/O thread, longer ones on a worker; default 64 KiB */
+        uint64_t idle_timeout_ns;   /* close a connection without traffic; 0 = never (default) */
+        uint64_t stall_timeout_ns;  /* close a connection that holds half a frame, or untaken answers while buffers are short; default 30 s */
+        uint64_t max_buffers;       /* bytes of incomplete frames and untaken answers of all connections; default 256 MiB */
+    } server;
+    struct {
+        uint64_t interval_ns; /* 0 = only on request; default 60 s */
+        char directory[4096]; /* default "snapshots"; relative to the folder of the file */
+        uint32_t keep;        /* 1 … 1000000, default 5 */
+    } snapshot;
+    struct {
+        char file[4096]; /* empty = no operation log (default); relative to the folder of the file */
+        bool reads;      /* log reads too; default false */
+    } oplog;
+};
+
+/** Read and check a file. On failure *config is not to be used, all that is wrong goes line by line into problems (may be NULL;
+ *  "FILE:LINE: what is wrong: what would be right"), and err holds the first of them. Blocks on file I/O; any thread, one call at a time.
+ *  Owns: on OK the caller calls config_free(). */
+MUST_CHECK enum mcomp_status config_load(struct config *config, const char *path, FILE *problems, struct err *err);
+void config_free(struct config *config);
+
+/** The path to use when none is given: $MCOMP_CONFIG, else ./mcomp.cfg, else /etc/mcomp/mcomp.cfg (the first that exists; "mcomp.cfg" if none). */
+const char *config_default_path(void);
+
+/** The node whose address is one of this machine's, when it is just one. Blocks on name look-ups.
+ *  Errors: NOT_FOUND when none is, FAILED_PRECONDITION when several are; the text says to give --node. */
+MUST_CHECK enum mcomp_status config_find_self(const struct config *config, uint32_t *node, struct err *err);
+
+/** Resolve an endpoint (blocks on DNS). Fills up to max addresses in order of preference. passive: for bind(2).
+ *  Errors: UNAVAILABLE with the resolver's text. */
+MUST_CHECK enum mcomp_status config_resolve(const struct config_endpoint *endpoint, bool passive, struct sockaddr_storage *out,
+                                            socklen_t *out_len, size_t max, size_t *count, struct err *err);
+
+/** Bytes of the whole grid, k·N. */
+static inline uint64_t config_grid_bytes(const struct config *config)
+{
+    return config->segment_size * config->nodes;
+}
+
+#endif

@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** The segment: k bytes in POSIX shared memory that outlive the server, with atomic operations on them.
+ *
+ *  All addresses here are offsets into the segment, 0 … size-1, in bytes. docs/architecture.md has the layout and the argument
+ *  why no half-done write is ever seen. One server process at a time has a segment open (a lock on the object). */
+#ifndef SEGMENT_SEGMENT_H
+#define SEGMENT_SEGMENT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+
+struct segment; /* opaque; made by segment_open */
+
+/** What a segment is opened with. */
+struct segment_options {
+    const char *grid;     /* name, 1 … GRID_NAME_BYTES_MAX bytes */
+    uint32_t node;        /* this node's number */
+    uint32_t nodes;       /* N; recorded, and checked when attaching */
+    uint64_t size;        /* k, bytes; a multiple of PAGE_BYTES */
+    uint32_t writers;     /* threads that write: each has a redo record of its own, numbered 0 … writers-1 */
+    uint64_t redo_bytes;  /* largest sum of lengths of one write operation */
+};
+
+struct segment_info {
+    uint64_t id;                /* random, of the memory; survives restarts */
+    uint64_t attach_count;      /* this one included */
+    uint64_t writes_finished;   /* redo records of a killed predecessor that segment_open carried out */
+    bool created;               /* made anew by this open */
+};
+
+/** Attach to the node's segment, or make it, allocated in full and zero, when there is none. Finishes what a killed predecessor
+ *  had begun before it returns. Blocks (allocation of k bytes).
+ *  Errors: RESOURCE_EXHAUSTED  /dev/shm is too small (says how much is missing)
+ *          FAILED_PRECONDITION the existing segment has another k, N, grid or format (says which, and `mcompd --reset`), or another
+ *                              process has it open (names its pid)
+ *          DATA_LOSS           the header fails its checksum. */
+MUST_CHECK enum mcomp_status segment_open(struct segment **segment, const struct segment_options *options, struct err *err);
+
+/** Detach; the memory stays. No operation may be running. NULL is allowed. */
+void segment_close(struct segment *segment);
+
+/** Remove the node's segment and all its bytes. OK also if there was none. Errors: FAILED_PRECONDITION if a process has it open. */
+MUST_CHECK enum mcomp_status segment_remove(const char *grid, uint32_t node, struct err *err);
+
+void segment_get_info(const struct segment *segment, struct segment_info *info);
+uint64_t segment_size(const struct segment *segment);
+
+/* ---- operations ----
+ * Any thread; ranges must lie inside the segment (asserted: the caller has checked). Each is atomic against all others: it takes
+ * effect at one instant, readers of the range see all of it or nothing, and after a crash of the process it is wholly there or wholly
+ * absent, and there if it had returned. `writer` is the caller's redo record; two threads never use one at the same time.
+ * Functions with _try never wait: they return false, with nothing done, when a semaphore is taken. The others may sleep on it. */
+
+struct segment_range {
+    uint64_t offset;
+    uint64_t length;
+};
+struct segment_write_range {
+    uint64_t offset;
+    uint64_t length;
+    const void *data; /* borrowed */
+};
+
+/** Copy [offset, offset+length) to buf. Readers never exclude readers. */
+void segment_read(struct segment *segment, uint64_t offset, uint64_t length, void *buf);
+bool segment_read_try(struct segment *segment, uint64_t offset, uint64_t length, void *buf);
+
+/** Hold the range still and return its bytes for direct use (zero-copy sends); NULL when a writer is in it.
+ *  Between hold and release the caller must not sleep, nor begin another operation. */
+const void *segment_hold_try(struct segment *segment, uint64_t offset, uint64_t length);
+void segment_release(struct segment *segment, uint64_t offset, uint64_t length);
+
+void segment_write(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t length, const void *data);
+bool segment_write_try(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t length, const void *data);
+
+/** *before = the 64-bit little-endian word at offset, which becomes *before + delta modulo 2^64. */
+void segment_add(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t delta, uint64_t *before);
+bool segment_add_try(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t delta, uint64_t *before);
+
+/** *found = the word at offset; when it equals expected, it becomes desired. */
+void segment_cas(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t expected, uint64_t desired, uint64_t *found);
+bool segment_cas_try(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t expected, uint64_t desired, uint64_t *found);
+
+/** All reads (concatenated into buf, in order) and all writes as one atomic operation; reads show the state before the writes. Writes must
+ *  not overlap each other (asserted). At most MULTI_RANGES_MAX ranges; lengths of writes together at most redo_bytes. */
+void segment_multi(struct segment *segment, uint32_t writer, const struct segment_range *reads, size_t read_count, void *buf,
+                   const struct segment_write_range *writes, size_t write_count);
+bool segment_multi_try(struct segment *segment, uint32_t writer, const struct segment_range *reads, size_t read_count, void *buf,
+                       const struct segment_write_range *writes, size_t write_count);
+
+#endif

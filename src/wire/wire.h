@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** Frames and messages of mcomp.proto in the form that loops work with.
+ *
+ *  The generated protobuf-c code defines what is right. Read, Write, FetchAdd and CompareAndSwap, and their results, also have a codec
+ *  of their own here, because generated code took longer than the rest of the server for them (docs/performance.md); whatever does not have the
+ *  plain shape goes to the generated code, and a fuzz target holds the two against each other. */
+#ifndef WIRE_WIRE_H
+#define WIRE_WIRE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "mcomp.pb-c.h"
+#include "wire/arena.h"
+
+/* ---- frames ---- */
+
+enum wire_frame { WIRE_FRAME_WHOLE, WIRE_FRAME_PART, WIRE_FRAME_BAD };
+
+/** What stands at [bytes, bytes+available): a whole frame, the beginning of one, or no frame at all (the length is malformed or over limit).
+ *  *header and *body are set (bytes of prefix and message) for WHOLE, and for PART once the prefix is there; else 0; for BAD, *body is the
+ *  length announced, or 0 when the prefix is malformed. */
+enum wire_frame wire_frame_peek(const uint8_t *bytes, size_t available, uint64_t limit, size_t *header, uint64_t *body);
+
+/* ---- requests ---- */
+
+enum wire_op {
+    WIRE_OP_NONE, /* no operation that this version knows */
+    WIRE_OP_HELLO,
+    WIRE_OP_READ,
+    WIRE_OP_WRITE,
+    WIRE_OP_FETCH_ADD,
+    WIRE_OP_COMPARE_AND_SWAP,
+    WIRE_OP_MULTI,
+    WIRE_OP_STATUS,
+    WIRE_OP_COUNT
+};
+
+/** One decoded request. data and full are borrowed from the frame and the arena. */
+struct wire_request {
+    uint64_t id;
+    uint32_t timeout_ms;
+    enum wire_op op;
+    uint64_t address;
+    uint64_t length;       /* READ: wanted; WRITE: of data; FETCH_ADD, COMPARE_AND_SWAP: 8 */
+    const uint8_t *data;   /* WRITE */
+    uint64_t operand;      /* FETCH_ADD: delta; COMPARE_AND_SWAP: expected */
+    uint64_t desired;      /* COMPARE_AND_SWAP */
+    Mcomp__V1__Request *full; /* HELLO, MULTI, STATUS; NULL else */
+};
+
+/** Decode the message of a frame. false: malformed, or out of memory; then id is set when it could be read, else 0. */
+bool wire_request_decode(struct wire_request *request, const uint8_t *body, size_t bytes, struct arena *arena);
+
+/** The same by generated code alone; the reference for tests and for shapes that the fast decoder leaves. */
+bool wire_request_decode_generated(struct wire_request *request, const uint8_t *body, size_t bytes, struct arena *arena);
+
+/* Encoders write one frame, prefix included, and return its end. Where data follows, they write all that stands before the data, which the
+ * caller puts right behind. Room needed: WIRE_HEADER_BYTES, unless said otherwise. timeout_ms 0 = none. */
+#define WIRE_HEADER_BYTES 96u
+
+uint8_t *wire_put_read(uint8_t *out, uint64_t id, uint32_t timeout_ms, uint64_t address, uint64_t length);
+uint8_t *wire_put_write_header(uint8_t *out, uint64_t id, uint32_t timeout_ms, uint64_t address, uint64_t data_bytes);
+uint8_t *wire_put_fetch_add(uint8_t *out, uint64_t id, uint32_t timeout_ms, uint64_t address, uint64_t delta);
+uint8_t *wire_put_compare_and_swap(uint8_t *out, uint64_t id, uint32_t timeout_ms, uint64_t address, uint64_t expected, uint64_t desired);
+
+/** Bytes of the whole frame of any message, and the frame itself (room for that many bytes). For what has no encoder of its own. */
+size_t wire_message_frame_bytes(const ProtobufCMessage *message);
+uint8_t *wire_put_message(uint8_t *out, const ProtobufCMessage *message);
+
+/* ---- responses ---- */
+
+uint8_t *wire_put_read_result_header(uint8_t *out, uint64_t id, uint64_t data_bytes);
+uint8_t *wire_put_write_result(uint8_t *out, uint64_t id);
+uint8_t *wire_put_fetch_add_result(uint8_t *out, uint64_t id, uint64_t before);
+uint8_t *wire_put_compare_and_swap_result(uint8_t *out, uint64_t id, bool swapped, uint64_t found);
+
+/** One decoded response. message, data and full are borrowed from the frame and the arena. */
+struct wire_response {
+    uint64_t id;
+    enum mcomp_status status; /* UNKNOWN for numbers that this version does not know, UNSPECIFIED included */
+    const char *message;      /* not terminated; NULL when empty */
+    size_t message_bytes;
+    enum wire_op result;      /* which result is there; WIRE_OP_NONE: none */
+    const uint8_t *data;      /* READ */
+    uint64_t data_bytes;
+    uint64_t value;           /* FETCH_ADD: before; COMPARE_AND_SWAP: found */
+    bool swapped;
+    Mcomp__V1__Response *full; /* HELLO, MULTI, STATUS results and WrongNode; NULL else */
+};
+
+bool wire_response_decode(struct wire_response *response, const uint8_t *body, size_t bytes, struct arena *arena);
+bool wire_response_decode_generated(struct wire_response *response, const uint8_t *body, size_t bytes, struct arena *arena);
+
+/** For receiving the data of a long answer straight into its place: true when the first available bytes of a message of `bytes` bytes show an OK
+ *  answer to a Read whose data reaches to the end of the message; then *id is its id and the data begins at body + *data_at (*data_at ≤ available) and is
+ *  *data_bytes long. */
+bool wire_response_peek_read(const uint8_t *body, size_t available, size_t bytes, uint64_t *id, size_t *data_at, uint64_t *data_bytes);
+
+/* ---- status numbers: the wire's are ours plus one ---- */
+
+static inline Mcomp__V1__Status wire_status_put(enum mcomp_status status)
+{
+    return (Mcomp__V1__Status)((int)status + 1);
+}
+
+enum mcomp_status wire_status_get(uint64_t number);
+
+#endif
