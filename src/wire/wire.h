@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "base/limits.h"
 #include "mcomp.pb-c.h"
 #include "wire/arena.h"
 
