@@ -3,6 +3,8 @@
 #ifndef WIRE_FIELDS_H
 #define WIRE_FIELDS_H
 
+#include <stdbool.h>
+
 #include "wire/varint.h"
 
 /* Field number and wire type in one byte: 0 varint, 2 length-delimited. */
