@@ -41,6 +41,16 @@ static enum mcomp_status code_of_errno(int sys_errno)
     }
 }
 
+/** Add text to err->text, as much as there is room for. */
+static void append(struct err *err, const char *text)
+{
+    size_t used = strlen(err->text);
+    size_t room = sizeof err->text - 1 - used;
+    size_t bytes = strnlen(text, room);
+    memcpy(err->text + used, text, bytes);
+    err->text[used + bytes] = 0;
+}
+
 enum mcomp_status err_set(struct err *err, enum mcomp_status code, const char *format, ...)
 {
     MC_ASSERT(code != MCOMP_OK);
@@ -65,11 +75,10 @@ enum mcomp_status err_sys(struct err *err, int sys_errno, const char *format, ..
         err->sys_errno = sys_errno;
         vsnprintf(err->text, sizeof err->text, format, args);
         va_end(args);
-        size_t used = strlen(err->text);
         char reason[128];
+        append(err, ": ");
         /* The GNU strerror_r returns the text, which need not be in the buffer. */
-        snprintf(err->text + used, sizeof err->text - used, ": %s",
-                 strerror_r(sys_errno, reason, sizeof reason));
+        append(err, strerror_r(sys_errno, reason, sizeof reason));
     }
     return code;
 }
@@ -82,11 +91,10 @@ enum mcomp_status err_wrap(struct err *err, enum mcomp_status code, const char *
         memcpy(inner, err->text, sizeof inner);
         va_list args;
         va_start(args, format);
-        int n = vsnprintf(err->text, sizeof err->text, format, args);
+        vsnprintf(err->text, sizeof err->text, format, args);
         va_end(args);
-        size_t used = n < 0 ? 0 : (size_t)n;
-        if (used < sizeof err->text)
-            snprintf(err->text + used, sizeof err->text - used, ": %s", inner);
+        append(err, ": ");
+        append(err, inner);
         err->code = code;
     }
     return code;

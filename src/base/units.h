@@ -9,8 +9,8 @@
 
 #include "base/err.h"
 
-/** Parse a number of bytes: decimal or 0x… hexadecimal, then an optional unit without or after spaces: B, KiB, MiB, GiB, TiB
- *  (1024) or kB, MB, GB, TB (1000); K, M, G, T mean KiB …; case does not matter except that "kB" ≠ "KiB".
+/** Parse a number of bytes: decimal or 0x… hexadecimal, then an optional unit without or after spaces: B, KiB, MiB, GiB, TiB, PiB, EiB
+ *  (1024) or kB, MB, GB, TB, PB, EB (1000); K, M, G, T mean KiB …; case does not matter except that "kB" ≠ "KiB".
  *  A fraction ("1.5GiB") is accepted when the result is a whole number of bytes.
  *  Errors: INVALID_ARGUMENT, with a text that quotes the input and says what is accepted; also on overflow of 64 bits. */
 MUST_CHECK enum mcomp_status units_parse_bytes(const char *text, uint64_t *bytes, struct err *err);
