@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** One request of a connection: where it runs, and its answer. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/conn.h"
+#include "server/io.h"
+
+#define DIRECT_READ_BYTES (16u << 10) /* reads from here on are sent from the segment without a copy of ours */
+#define SERVER_JOBS_MAX 1024u         /* jobs of one I/O thread in flight */
+
+void conn_log(struct conn *conn, enum mcomp_status code, const char *op, const char *what)
+{
+    if (!io_may_log(conn->io))
+        return;
+    char client[OPLOG_CLIENT_TEXT_BYTES], keys[OPLOG_CLIENT_TEXT_BYTES + 64];
+    snprintf(keys, sizeof keys, "client=%s code=%s", oplog_client_text(&conn->client, client), status_name(code));
+    log_line(LOG_WARN, "conn", op, keys, "%s", what);
+}
+
+static void count(struct conn *conn, const struct wire_request *request, enum mcomp_status status, uint64_t payload_bytes)
+{
+    struct io *io = conn->io;
+    stats_count(&io->stats, request->op, status, payload_bytes);
+    if (io->server->oplog && request->op != WIRE_OP_HELLO && request->op != WIRE_OP_STATUS && request->op != WIRE_OP_NONE)
+        oplog_record(io->server->oplog, io->index, &conn->client, request, status);
+}
+
+static void answer_error(struct conn *conn, const struct wire_request *request, enum mcomp_status status, const char *text)
+{
+    uint8_t *out = conn_reserve(conn, EXEC_SMALL_REPLY_BYTES);
+    if (out)
+        conn_commit(conn, exec_put_error(&conn->io->server->exec, out, request, status, text));
+    count(conn, request, status, 0);
+}
+
+void conn_refuse_frame(struct conn *conn, uint64_t announced, uint64_t limit)
+{
+    char text[EXEC_TEXT_BYTES];
+    struct wire_request request = {.op = WIRE_OP_NONE};
+    if (announced)
+        snprintf(text, sizeof text, "a frame of %" PRIu64 " bytes is over the limit of %" PRIu64 "%s; closing", announced, limit,
+                 conn->hello_done ? "" : " that holds before Hello");
+    else
+        snprintf(text, sizeof text, "the length before a frame is not a varint of 64 bits; closing");
+    answer_error(conn, &request, MCOMP_INVALID_ARGUMENT, text);
+    conn_log(conn, MCOMP_INVALID_ARGUMENT, "decode", text);
+    stat_add(&conn->io->stats.connections_broken, 1);
+    conn->state = CONN_CLOSING;
+}
+
+/** Send a long read from the segment's own memory. false: a writer is in the range. */
+static bool read_direct(struct conn *conn, const struct wire_request *request)
+{
+    struct server *server = conn->io->server;
+    uint64_t offset = request->address - server->exec.base;
+    const void *data = segment_hold_try(server->segment, offset, request->length);
+    if (!data)
+        return false;
+    uint8_t header[WIRE_HEADER_BYTES];
+    const uint8_t *end = wire_put_read_result_header(header, request->id, request->length);
+    conn_send_direct(conn, header, (size_t)(end - header), data, request->length);
+    segment_release(server->segment, offset, request->length);
+    count(conn, request, MCOMP_OK, request->length);
+    return true;
+}
+
+/** Execute on this thread. false: it would have to wait. */
+static bool run_inline(struct conn *conn, const struct wire_request *request, uint64_t reply_bytes)
+{
+    struct io *io = conn->io;
+    uint8_t *out = conn_reserve(conn, reply_bytes);
+    if (!out)
+        return true; /* the connection is lost, and the request with it */
+    struct exec_caller caller = {.writer = io->index, .arena = &io->arena, .hello_done = conn->hello_done, .may_wait = false};
+    struct exec_result result = exec_run(&io->server->exec, &caller, request, out);
+    if (!result.end)
+        return false;
+    conn_commit(conn, result.end);
+    conn->hello_done = caller.hello_done;
+    count(conn, request, result.status, result.payload_bytes);
+    return true;
+}
+
+/** Whether one more job may begin. Where none is in flight it always may, so that everybody gets on. */
+static bool job_admitted(struct conn *conn)
+{
+    struct io *io = conn->io;
+    return io->jobs == 0 || (io->jobs < SERVER_JOBS_MAX && !server_over_budget(io->server));
+}
+
+static struct job *make_job(struct conn *conn, const struct wire_request *request, const uint8_t *body, size_t bytes, uint8_t **memory)
+{
+    struct job *job = calloc(1, sizeof *job);
+    if (!job)
+        return NULL;
+    if (memory && *memory) {
+        job->memory = *memory;
+        job->body = body;
+        *memory = NULL;
+    } else {
+        job->memory = malloc(bytes ? bytes : 1);
+        if (!job->memory) {
+            free(job);
+            return NULL;
+        }
+        memcpy(job->memory, body, bytes);
+        job->body = job->memory;
+    }
+    job->body_bytes = bytes;
+    job->io = conn->io;
+    job->conn = conn;
+    job->client = conn->client;
+    job->deadline_ns = request->timeout_ms ? clock_mono_ns() + (uint64_t)request->timeout_ms * 1000000u : 0;
+    job->held_bytes = bytes + exec_reply_bytes(request);
+    return job;
+}
+
+/** Hand the request to the workers. false: it must wait for its turn. */
+static bool start_job(struct conn *conn, const struct wire_request *request, const uint8_t *body, size_t bytes, uint8_t **memory)
+{
+    struct io *io = conn->io;
+    if (!job_admitted(conn)) {
+        conn->parked = true;
+        io->parked++;
+        return false;
+    }
+    struct job *job = make_job(conn, request, body, bytes, memory);
+    if (!job) {
+        answer_error(conn, request, MCOMP_RESOURCE_EXHAUSTED, "the node is out of memory");
+        return true;
+    }
+    conn->jobs++;
+    io->jobs++;
+    stat_add(&io->stats.jobs, 1);
+    atomic_fetch_add_explicit(&io->server->buffered_in, job->held_bytes, memory_order_relaxed);
+    jobs_put(io->server->jobs, job);
+    return true;
+}
+
+bool conn_request(struct conn *conn, const uint8_t *body, size_t bytes, uint8_t **memory)
+{
+    struct server *server = conn->io->server;
+    struct wire_request request;
+    if (!wire_request_decode(&request, body, bytes, &conn->io->arena)) {
+        answer_error(conn, &request, MCOMP_INVALID_ARGUMENT, "the frame does not hold a Request of package mcomp.v1");
+        return true;
+    }
+    struct err err;
+    struct exec_caller caller = {.hello_done = conn->hello_done};
+    enum mcomp_status code = exec_check(&server->exec, &caller, &request, &err);
+    if (code != MCOMP_OK) {
+        answer_error(conn, &request, code, err.text);
+        return true;
+    }
+    if (request.op == WIRE_OP_READ && request.length >= DIRECT_READ_BYTES) {
+        if (server_over_budget(server)) {
+            answer_error(conn, &request, MCOMP_RESOURCE_EXHAUSTED, "clients do not take their answers, and the node's buffers are full; try later");
+            return true;
+        }
+        return read_direct(conn, &request) || start_job(conn, &request, body, bytes, memory);
+    }
+    uint64_t reply_bytes = exec_reply_bytes(&request);
+    if (exec_payload(&request) <= server->config.server.inline_max && reply_bytes <= IO_OUT_BYTES && run_inline(conn, &request, reply_bytes))
+        return true;
+    return start_job(conn, &request, body, bytes, memory);
+}

@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/exec.h"
+
+#include <string.h>
+
+uint64_t exec_payload(const struct wire_request *request)
+{
+    uint64_t total = 0;
+    switch (request->op) {
+    case WIRE_OP_READ:
+    case WIRE_OP_WRITE:
+    case WIRE_OP_FETCH_ADD:
+    case WIRE_OP_COMPARE_AND_SWAP:
+        return request->length;
+    case WIRE_OP_MULTI:
+        for (size_t i = 0; i < request->full->multi->n_reads; i++)
+            total += request->full->multi->reads[i]->length;
+        for (size_t i = 0; i < request->full->multi->n_writes; i++)
+            total += request->full->multi->writes[i]->data.len;
+        return total;
+    default:
+        return 0;
+    }
+}
+
+uint64_t exec_reply_bytes(const struct wire_request *request)
+{
+    uint64_t total = 0;
+    switch (request->op) {
+    case WIRE_OP_READ:
+        return WIRE_HEADER_BYTES + request->length;
+    case WIRE_OP_WRITE:
+    case WIRE_OP_FETCH_ADD:
+    case WIRE_OP_COMPARE_AND_SWAP:
+        return WIRE_HEADER_BYTES;
+    case WIRE_OP_MULTI: /* each result has a tag and a length of its own */
+        for (size_t i = 0; i < request->full->multi->n_reads; i++)
+            total += request->full->multi->reads[i]->length + 16;
+        return WIRE_HEADER_BYTES + total;
+    default:
+        return EXEC_SMALL_REPLY_BYTES;
+    }
+}
+
+uint8_t *exec_put_error(const struct exec *exec, uint8_t *out, const struct wire_request *request, enum mcomp_status status, const char *text)
+{
+    Mcomp__V1__Response response = MCOMP__V1__RESPONSE__INIT;
+    Mcomp__V1__WrongNode wrong_node = MCOMP__V1__WRONG_NODE__INIT;
+    response.id = request->id;
+    response.status = wire_status_put(status);
+    response.message = (char *)text;
+    if (status == MCOMP_WRONG_NODE && request->op != WIRE_OP_MULTI) {
+        bool starts_here = request->address >= exec->base && request->address < exec->base + exec->size;
+        wrong_node.node = starts_here ? exec->node + 1 : (uint32_t)(request->address / exec->size);
+        wrong_node.address = exec->config->node[wrong_node.node].address.text;
+        response.result_case = MCOMP__V1__RESPONSE__RESULT_WRONG_NODE;
+        response.wrong_node = &wrong_node;
+    }
+    MC_ASSERT(wire_message_frame_bytes(&response.base) <= EXEC_SMALL_REPLY_BYTES);
+    return wire_put_message(out, &response.base);
+}
+
+static uint8_t *run_read(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request, uint8_t *out)
+{
+    out = wire_put_read_result_header(out, request->id, request->length);
+    uint64_t offset = request->address - exec->base;
+    if (caller->may_wait)
+        segment_read(exec->segment, offset, request->length, out);
+    else if (!segment_read_try(exec->segment, offset, request->length, out))
+        return NULL;
+    return out + request->length;
+}
+
+static uint8_t *run_write(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request, uint8_t *out)
+{
+    uint64_t offset = request->address - exec->base;
+    if (caller->may_wait)
+        segment_write(exec->segment, caller->writer, offset, request->length, request->data);
+    else if (!segment_write_try(exec->segment, caller->writer, offset, request->length, request->data))
+        return NULL;
+    return wire_put_write_result(out, request->id);
+}
+
+static uint8_t *run_fetch_add(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request, uint8_t *out)
+{
+    uint64_t before, offset = request->address - exec->base;
+    if (caller->may_wait)
+        segment_add(exec->segment, caller->writer, offset, request->operand, &before);
+    else if (!segment_add_try(exec->segment, caller->writer, offset, request->operand, &before))
+        return NULL;
+    return wire_put_fetch_add_result(out, request->id, before);
+}
+
+static uint8_t *run_compare_and_swap(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request,
+                                     uint8_t *out)
+{
+    uint64_t found, offset = request->address - exec->base;
+    if (caller->may_wait)
+        segment_cas(exec->segment, caller->writer, offset, request->operand, request->desired, &found);
+    else if (!segment_cas_try(exec->segment, caller->writer, offset, request->operand, request->desired, &found))
+        return NULL;
+    return wire_put_compare_and_swap_result(out, request->id, found == request->operand, found);
+}
+
+/** Where a zero-length range lies does not matter; the segment wants offsets of its own. */
+static uint64_t offset_of(const struct exec *exec, uint64_t address, uint64_t length)
+{
+    return length ? address - exec->base : 0;
+}
+
+/** The results of the reads as the response wants them: data holds them one behind the other. */
+static uint8_t *put_multi_result(uint8_t *out, const struct wire_request *request, uint8_t *data, ProtobufCBinaryData *items)
+{
+    const Mcomp__V1__Multi *multi = request->full->multi;
+    for (size_t i = 0; i < multi->n_reads; i++) {
+        items[i] = (ProtobufCBinaryData){.len = multi->reads[i]->length, .data = data};
+        data += multi->reads[i]->length;
+    }
+    Mcomp__V1__MultiResult result = MCOMP__V1__MULTI_RESULT__INIT;
+    result.n_data = multi->n_reads;
+    result.data = items;
+    Mcomp__V1__Response response = MCOMP__V1__RESPONSE__INIT;
+    response.id = request->id;
+    response.status = wire_status_put(MCOMP_OK);
+    response.result_case = MCOMP__V1__RESPONSE__RESULT_MULTI;
+    response.multi = &result;
+    return wire_put_message(out, &response.base);
+}
+
+static uint8_t *run_multi(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request, uint8_t *out,
+                          enum mcomp_status *status)
+{
+    const Mcomp__V1__Multi *multi = request->full->multi;
+    uint64_t read_bytes = 0;
+    struct segment_range *reads = arena_alloc(caller->arena, (multi->n_reads + 1) * sizeof *reads);
+    struct segment_write_range *writes = arena_alloc(caller->arena, (multi->n_writes + 1) * sizeof *writes);
+    ProtobufCBinaryData *items = arena_alloc(caller->arena, (multi->n_reads + 1) * sizeof *items);
+    for (size_t i = 0; reads && i < multi->n_reads; i++) {
+        uint64_t length = multi->reads[i]->length;
+        reads[i] = (struct segment_range){offset_of(exec, multi->reads[i]->address, length), length};
+        read_bytes += length;
+    }
+    for (size_t i = 0; writes && i < multi->n_writes; i++) {
+        const Mcomp__V1__Write *write = multi->writes[i];
+        writes[i] = (struct segment_write_range){offset_of(exec, write->address, write->data.len), write->data.len, write->data.data};
+    }
+    uint8_t *data = arena_alloc(caller->arena, read_bytes + 1);
+    if (!reads || !writes || !items || !data) {
+        *status = MCOMP_RESOURCE_EXHAUSTED;
+        return exec_put_error(exec, out, request, *status, "the node is out of memory");
+    }
+    if (caller->may_wait)
+        segment_multi(exec->segment, caller->writer, reads, multi->n_reads, data, writes, multi->n_writes);
+    else if (!segment_multi_try(exec->segment, caller->writer, reads, multi->n_reads, data, writes, multi->n_writes))
+        return NULL;
+    return put_multi_result(out, request, data, items);
+}
+
+static uint8_t *run_hello(const struct exec *exec, struct exec_caller *caller, const struct wire_request *request, uint8_t *out)
+{
+    struct segment_info info;
+    segment_get_info(exec->segment, &info);
+    Mcomp__V1__HelloResult result = MCOMP__V1__HELLO_RESULT__INIT;
+    result.protocol_version = 1;
+    result.grid = (char *)exec->config->grid;
+    result.segment_size = exec->size;
+    result.nodes = exec->config->nodes;
+    result.node = exec->node;
+    result.max_message = exec->max_message;
+    result.max_in_flight = CONN_JOBS_MAX;
+    result.segment_id = info.id;
+    result.server = (char *)SERVER_NAME;
+    Mcomp__V1__Response response = MCOMP__V1__RESPONSE__INIT;
+    response.id = request->id;
+    response.status = wire_status_put(MCOMP_OK);
+    response.result_case = MCOMP__V1__RESPONSE__RESULT_HELLO;
+    response.hello = &result;
+    MC_ASSERT(wire_message_frame_bytes(&response.base) <= EXEC_SMALL_REPLY_BYTES);
+    caller->hello_done = true;
+    return wire_put_message(out, &response.base);
+}
+
+static uint8_t *run_status(const struct exec *exec, const struct wire_request *request, uint8_t *out)
+{
+    Mcomp__V1__OperationCount counts[6];
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
+        counts[i] = (Mcomp__V1__OperationCount)MCOMP__V1__OPERATION_COUNT__INIT;
+    Mcomp__V1__StatusResult result = MCOMP__V1__STATUS_RESULT__INIT;
+    result.read = &counts[0];
+    result.write = &counts[1];
+    result.fetch_add = &counts[2];
+    result.compare_and_swap = &counts[3];
+    result.multi = &counts[4];
+    result.other = &counts[5];
+    result.grid = (char *)exec->config->grid;
+    result.node = exec->node;
+    result.nodes = exec->config->nodes;
+    result.segment_size = exec->size;
+    result.server = (char *)SERVER_NAME;
+    exec->fill_status(exec->fill_status_arg, &result);
+    Mcomp__V1__Response response = MCOMP__V1__RESPONSE__INIT;
+    response.id = request->id;
+    response.status = wire_status_put(MCOMP_OK);
+    response.result_case = MCOMP__V1__RESPONSE__RESULT_NODE_STATUS;
+    response.node_status = &result;
+    MC_ASSERT(wire_message_frame_bytes(&response.base) <= EXEC_SMALL_REPLY_BYTES);
+    return wire_put_message(out, &response.base);
+}
+
+struct exec_result exec_run(const struct exec *exec, struct exec_caller *caller, const struct wire_request *request, uint8_t *out)
+{
+    struct exec_result result = {.status = MCOMP_OK, .payload_bytes = exec_payload(request)};
+    struct wire_request empty;
+    bool ranged = request->op == WIRE_OP_READ || request->op == WIRE_OP_WRITE;
+    if (ranged && request->length == 0) { /* moves nothing, wherever it lies */
+        empty = *request;
+        empty.address = exec->base;
+        request = &empty;
+    }
+    switch (request->op) {
+    case WIRE_OP_READ:
+        result.end = run_read(exec, caller, request, out);
+        break;
+    case WIRE_OP_WRITE:
+        result.end = run_write(exec, caller, request, out);
+        break;
+    case WIRE_OP_FETCH_ADD:
+        result.end = run_fetch_add(exec, caller, request, out);
+        break;
+    case WIRE_OP_COMPARE_AND_SWAP:
+        result.end = run_compare_and_swap(exec, caller, request, out);
+        break;
+    case WIRE_OP_MULTI:
+        result.end = run_multi(exec, caller, request, out, &result.status);
+        break;
+    case WIRE_OP_HELLO:
+        result.end = run_hello(exec, caller, request, out);
+        break;
+    case WIRE_OP_STATUS:
+        result.end = run_status(exec, request, out);
+        break;
+    default:
+        MC_ASSERT(request->op != WIRE_OP_NONE); /* exec_check has refused it */
+        break;
+    }
+    return result;
+}

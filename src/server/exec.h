@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** From a decoded request to the bytes of its response: checks, the segment's operations, encoding. Knows no socket. */
+#ifndef SERVER_EXEC_H
+#define SERVER_EXEC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config/config.h"
+#include "segment/segment.h"
+#include "server/stats.h"
+#include "wire/wire.h"
+
+#define SERVER_NAME "mcompd/" MCOMP_VERSION
+#define EXEC_TEXT_BYTES 512u        /* Response.message */
+#define EXEC_SMALL_REPLY_BYTES 2048u /* any response that carries no data of the segment; asserted when encoded */
+#define CONN_JOBS_MAX 64u           /* requests of one connection that workers have at once; then its input waits */
+
+/** What executing needs to know of the node. Filled at start, then never changed: any thread. */
+struct exec {
+    const struct config *config; /* borrowed */
+    uint32_t node;
+    struct segment *segment;     /* borrowed */
+    uint64_t base;               /* grid address of the segment's first byte */
+    uint64_t size;               /* k, bytes */
+    uint64_t max_message;        /* bytes of payload: the smaller of the configured and k */
+    /** Fills in the node's counters; from any thread. */
+    void (*fill_status)(void *arg, Mcomp__V1__StatusResult *result);
+    void *fill_status_arg;
+};
+
+/** Who asks and where: one executing thread and one connection's state. */
+struct exec_caller {
+    uint32_t writer;     /* the thread's redo record */
+    struct arena *arena; /* the thread's */
+    bool hello_done;     /* in: Hello was answered OK on this connection; set by exec_run */
+    bool may_wait;       /* the thread may sleep on a semaphore */
+};
+
+/** Outcome of one request, for counters and logs. */
+struct exec_result {
+    enum mcomp_status status;
+    uint64_t payload_bytes; /* moved, when OK */
+    uint8_t *end;           /* end of the response written; NULL: would have had to wait, nothing was done, no response */
+};
+
+/** OK, or why the request cannot be executed; then err has the text for the client. Reads nothing but the request. */
+enum mcomp_status exec_check(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request, struct err *err);
+
+/** Bytes that are copied to or from the segment: what decides where the request runs. The request has passed exec_check. */
+uint64_t exec_payload(const struct wire_request *request);
+
+/** Room that exec_run needs for the response. The request has passed exec_check. */
+uint64_t exec_reply_bytes(const struct wire_request *request);
+
+/** Execute a request that has passed exec_check and write its response at out. */
+struct exec_result exec_run(const struct exec *exec, struct exec_caller *caller, const struct wire_request *request, uint8_t *out);
+
+/** Write the response to a request that failed exec_check (room EXEC_SMALL_REPLY_BYTES). WRONG_NODE names the right node. */
+uint8_t *exec_put_error(const struct exec *exec, uint8_t *out, const struct wire_request *request, enum mcomp_status status, const char *text);
+
+#endif

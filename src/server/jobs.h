@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** Jobs: requests that copy much, or that met a taken semaphore, and run on worker threads.
+ *
+ *  DESIGN. A job has one owner at a time and moves by pointer: I/O thread → queue → worker → I/O thread. There is one queue, first in first
+ *  out, for all workers; jobs of one connection may therefore run side by side and finish in any order, which the protocol allows.
+ *  A worker hands a finished job to jobs_done(), which puts it on the list of its I/O thread and wakes that loop. */
+#ifndef SERVER_JOBS_H
+#define SERVER_JOBS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "server/exec.h"
+#include "server/oplog.h"
+
+struct conn;
+struct io;
+struct jobs;
+
+struct job {
+    struct job *next;   /* owned by whichever list holds the job */
+    struct io *io;      /* borrowed: the loop that it came from and goes back to */
+    struct conn *conn;  /* borrowed; lives at least until the job is back (conn.jobs counts it) */
+    struct oplog_client client;
+    uint8_t *memory;    /* owned: what holds the body */
+    const uint8_t *body; /* the request's message, inside memory */
+    size_t body_bytes;
+    uint64_t deadline_ns; /* monotonic; 0 = none */
+    uint64_t held_bytes;  /* counted in the server's buffer budget, given back with the job */
+    uint8_t *reply;       /* owned: response frames, once done; NULL when memory was short */
+    size_t reply_bytes;
+};
+
+/** What a worker calls when a job is done; job is the callee's from then on. */
+typedef void (*jobs_done_callback)(struct job *job);
+
+struct jobs_options {
+    uint32_t workers;
+    uint32_t first_writer; /* worker i uses redo record and log ring first_writer + i */
+    const struct exec *exec;
+    struct oplog *oplog; /* may be NULL */
+    jobs_done_callback done;
+};
+
+MUST_CHECK enum mcomp_status jobs_start(struct jobs **jobs, const struct jobs_options *options, struct err *err);
+
+/** Hand a job over. Any thread; never waits for a worker. */
+void jobs_put(struct jobs *jobs, struct job *job);
+
+/** Jobs that no worker has begun. Any thread. */
+uint32_t jobs_waiting(struct jobs *jobs);
+
+/** Counters of worker i. */
+const struct stats *jobs_stats(const struct jobs *jobs, uint32_t worker);
+
+/** Let the workers finish the queue and end them. NULL is allowed. */
+void jobs_stop(struct jobs *jobs);
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "server/server.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "server/io.h"
+
+enum mcomp_status server_configure(struct config *config, uint32_t *node, const struct server_options *options, struct err *err)
+{
+    const char *path = options->config_path ? options->config_path : config_default_path();
+    enum mcomp_status code = config_load(config, path, stderr, err);
+    if (code != MCOMP_OK)
+        return code;
+    if (options->has_node) {
+        *node = options->node;
+        if (*node >= config->nodes)
+            code = err_set(err, MCOMP_INVALID_ARGUMENT, "--node %u: %s has the nodes 0 to %u", *node, path, config->nodes - 1);
+    } else {
+        code = config_find_self(config, node, err);
+    }
+    if (code != MCOMP_OK)
+        config_free(config);
+    return code;
+}
+
+/** Threads that write to the segment: I/O threads first, then workers. */
+static uint32_t writer_count(const struct config *config)
+{
+    return config->server.io_threads + config->server.workers;
+}
+
+static enum mcomp_status open_segment(struct server *server, struct err *err)
+{
+    const struct config *config = &server->config;
+    struct exec *exec = &server->exec;
+    uint64_t k = config->segment_size;
+    struct segment_options options = {.grid = config->grid,
+                                      .node = exec->node,
+                                      .nodes = config->nodes,
+                                      .size = k,
+                                      .writers = writer_count(config),
+                                      .redo_bytes = config->server.max_message < k ? config->server.max_message : k};
+    enum mcomp_status code = segment_open(&server->segment, &options, err);
+    if (code != MCOMP_OK)
+        return code;
+    exec->config = config;
+    exec->segment = server->segment;
+    exec->base = (uint64_t)exec->node * k;
+    exec->size = k;
+    exec->max_message = options.redo_bytes;
+    exec->fill_status = server_fill_status;
+    exec->fill_status_arg = server;
+    struct segment_info info;
+    segment_get_info(server->segment, &info);
+    char keys[160];
+    snprintf(keys, sizeof keys, "id=%016" PRIx64 " bytes=%" PRIu64 " attach_count=%" PRIu64 " writes_finished=%" PRIu64, info.id, k,
+             info.attach_count, info.writes_finished);
+    log_line(LOG_INFO, "segment", info.created ? "create" : "attach", keys, "%s",
+             info.created ? "made anew, all bytes zero" : "its bytes are as the last server left them");
+    return MCOMP_OK;
+}
+
+static enum mcomp_status start_threads(struct server *server, struct err *err)
+{
+    const struct config *config = &server->config;
+    enum mcomp_status code;
+    if (config->oplog.file[0]) {
+        code = oplog_open(&server->oplog, config->oplog.file, config->oplog.reads, writer_count(config), err);
+        if (code != MCOMP_OK)
+            return code;
+    }
+    struct jobs_options options = {.workers = config->server.workers,
+                                   .first_writer = config->server.io_threads,
+                                   .exec = &server->exec,
+                                   .oplog = server->oplog,
+                                   .done = io_job_done};
+    code = jobs_start(&server->jobs, &options, err);
+    if (code != MCOMP_OK)
+        return code;
+    server->io = calloc(config->server.io_threads, sizeof(struct io *));
+    if (!server->io)
+        return err_set(err, MCOMP_RESOURCE_EXHAUSTED, "out of memory for the I/O threads");
+    for (uint32_t i = 0; i < config->server.io_threads && code == MCOMP_OK; i++)
+        code = io_start(&server->io[i], server, i, err);
+    return code;
+}
+
+enum mcomp_status server_start(struct server *server, struct err *err)
+{
+    server->started_ns = clock_mono_ns();
+    enum mcomp_status code = open_segment(server, err);
+    if (code == MCOMP_OK)
+        code = start_threads(server, err);
+    if (code != MCOMP_OK)
+        server_stop(server);
+    return code;
+}
+
+void server_stop(struct server *server)
+{
+    uint32_t io_threads = server->io ? server->config.server.io_threads : 0;
+    for (uint32_t i = 0; i < io_threads; i++)
+        if (server->io[i])
+            io_drain(server->io[i]);
+    for (uint32_t i = 0; i < io_threads; i++)
+        io_join(server->io[i]);
+    free(server->io);
+    server->io = NULL;
+    jobs_stop(server->jobs);
+    server->jobs = NULL;
+    oplog_close(server->oplog);
+    server->oplog = NULL;
+    segment_close(server->segment);
+    server->segment = NULL;
+    config_free(&server->config);
+}
+
+/* ---- status ---- */
+
+static void add_operation(Mcomp__V1__OperationCount *to, const struct stat_operation *from)
+{
+    to->count += stat_get(&from->count);
+    to->errors += stat_get(&from->errors);
+    to->bytes += stat_get(&from->bytes);
+}
+
+static void add_stats(Mcomp__V1__StatusResult *result, const struct stats *stats)
+{
+    add_operation(result->read, &stats->operation[WIRE_OP_READ]);
+    add_operation(result->write, &stats->operation[WIRE_OP_WRITE]);
+    add_operation(result->fetch_add, &stats->operation[WIRE_OP_FETCH_ADD]);
+    add_operation(result->compare_and_swap, &stats->operation[WIRE_OP_COMPARE_AND_SWAP]);
+    add_operation(result->multi, &stats->operation[WIRE_OP_MULTI]);
+    add_operation(result->other, &stats->operation[WIRE_OP_NONE]);
+    add_operation(result->other, &stats->operation[WIRE_OP_HELLO]);
+    add_operation(result->other, &stats->operation[WIRE_OP_STATUS]);
+    result->bytes_in += stat_get(&stats->bytes_in);
+    result->bytes_out += stat_get(&stats->bytes_out);
+    result->connections_broken += stat_get(&stats->connections_broken);
+    result->jobs_handed_to_workers += stat_get(&stats->jobs);
+}
+
+void server_fill_status(void *arg, Mcomp__V1__StatusResult *result)
+{
+    struct server *server = arg;
+    const struct config *config = &server->config;
+    struct segment_info info;
+    segment_get_info(server->segment, &info);
+    result->segment_id = info.id;
+    result->attach_count = info.attach_count;
+    result->writes_finished_at_start = info.writes_finished;
+    result->process_id = (uint64_t)getpid();
+    result->uptime_ms = (clock_mono_ns() - server->started_ns) / 1000000u;
+    result->connections = atomic_load(&server->connections);
+    result->connections_accepted = atomic_load(&server->accepted);
+    result->connections_refused = atomic_load(&server->refused);
+    for (uint32_t i = 0; i < config->server.io_threads; i++)
+        add_stats(result, &server->io[i]->stats);
+    for (uint32_t i = 0; i < config->server.workers; i++)
+        add_stats(result, jobs_stats(server->jobs, i));
+    result->jobs_waiting = jobs_waiting(server->jobs);
+    result->buffered_in = atomic_load(&server->buffered_in);
+    result->buffered_out = atomic_load(&server->buffered_out);
+    oplog_counts(server->oplog, &result->oplog_lines, &result->oplog_dropped);
+}
