@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** The segment: k bytes in POSIX shared memory that outlive the server, with atomic operations on them.
  *
- *  All addresses here are offsets into the segment, 0 … size-1, in bytes. docs/architecture.md has the layout and the argument
+ *  All addresses here are offsets into the segment, 0 … size-1, in bytes. docs/segment.md has the layout and the argument
  *  why no half-done write is ever seen. One server process at a time has a segment open (a lock on the object). */
 #ifndef SEGMENT_SEGMENT_H
 #define SEGMENT_SEGMENT_H

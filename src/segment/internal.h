@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** What the files of this folder share about an open segment. */
+#ifndef SEGMENT_INTERNAL_H
+#define SEGMENT_INTERNAL_H
+
+#include "segment/layout.h"
+#include "segment/object.h"
+#include "segment/segment.h"
+
+/** One range of a multi, for taking its stripes in ascending order. */
+struct multi_item {
+    uint64_t offset;
+    uint64_t end;
+    bool write;
+};
+
+/** An open segment. All fields but the bytes that they point to are constant after segment_open. Any thread. */
+struct segment {
+    uint8_t *bytes;         /* the k bytes; in the mapping */
+    struct stripe *stripes; /* in the mapping */
+    uint64_t size;          /* k */
+    uint8_t *redo;          /* record of writer 0; in the mapping */
+    uint64_t redo_stride;   /* bytes from one record to the next */
+    uint64_t redo_bytes;    /* of data that a record must hold */
+    uint32_t writers;
+    struct multi_item *items; /* owned; MULTI_RANGES_MAX for each writer */
+    struct layout_header *header; /* in the mapping */
+    struct object object;         /* owned */
+    struct segment_info info;
+};
+
+#endif

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** The format of the segment in shared memory, as docs/segment.md draws it. Integers are little-endian and of fixed width; places are
+ *  offsets from the start of the object, never pointers. The whole object survives the server process. */
+#ifndef SEGMENT_LAYOUT_H
+#define SEGMENT_LAYOUT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/limits.h"
+#include "segment/segment.h"
+
+#define LAYOUT_MAGIC 0x474553504d4f434du /* the bytes "MCOMPSEG" */
+#define LAYOUT_VERSION 1u
+#define LAYOUT_READY 0x59444552u /* "REDY" */
+#define LAYOUT_HEADER_BYTES 4096u
+#define LAYOUT_GRID_BYTES 72u
+#define LAYOUT_TRANSACTION_BYTES (1u << 20)
+#define LAYOUT_HUGE_BYTES (2u << 20) /* the data of a segment at least this large starts at a multiple of it, for huge pages */
+
+#define STRIPE_SHIFT 16u
+#define STRIPE_BYTES (1u << STRIPE_SHIFT)
+
+/* ---- the header page ---- */
+
+enum layout_kind {
+    LAYOUT_STRIPES = 1,      /* struct stripe, one for each STRIPE_BYTES of data; the last stripe may be shorter */
+    LAYOUT_SLOT_OF = 2,      /* _Atomic u64 for each page: where a snapshot finds the preserved page; zero as long as there was none */
+    LAYOUT_PAGE_EPOCH = 3,   /* _Atomic u32 for each page: the last cut for which it was preserved or captured */
+    LAYOUT_TRANSACTIONS = 4, /* records of minitransactions; zero as long as there was none. element_bytes 0: the record's size is in
+                                transaction_record_bytes of the header, which whoever uses the section first sets before use */
+    LAYOUT_DATA = 5,         /* the k bytes */
+    LAYOUT_REDO = 6          /* struct redo_record, one for each writer: in the tail, since their number and size may change */
+};
+
+struct layout_section {
+    uint32_t kind; /* enum layout_kind */
+    uint32_t reserved;
+    uint64_t offset; /* multiple of PAGE_BYTES */
+    uint64_t bytes;
+    uint64_t element_bytes;
+};
+
+#define LAYOUT_FIXED_SECTIONS_MAX 10u
+#define LAYOUT_TAIL_SECTIONS_MAX 7u
+
+/** What never changes after the segment is made. */
+struct layout_fixed {
+    uint64_t magic;
+    uint32_t version;
+    uint32_t header_bytes;
+    uint64_t id; /* random */
+    char grid[LAYOUT_GRID_BYTES]; /* padded with zeros */
+    uint32_t node;
+    uint32_t nodes; /* N */
+    uint64_t size;  /* k */
+    uint32_t page_bytes;
+    uint32_t stripe_bytes;
+    uint32_t section_count;
+    uint32_t reserved;
+    struct layout_section section[LAYOUT_FIXED_SECTIONS_MAX];
+    uint8_t unused[60];
+    uint32_t checksum; /* CRC-32C of all before it */
+};
+
+/** Directory of what follows the data. There are two of them and one counts, so that a change takes effect with one store. */
+struct layout_tail {
+    uint32_t section_count;
+    uint32_t reserved;
+    struct layout_section section[LAYOUT_TAIL_SECTIONS_MAX];
+    uint8_t unused[20];
+    uint32_t checksum; /* CRC-32C of all before it */
+};
+
+struct layout_header {
+    struct layout_fixed fixed;
+    struct layout_tail tail[2];
+    _Atomic uint32_t tail_current; /* 0 or 1: the tail that counts */
+    _Atomic uint32_t ready;        /* LAYOUT_READY, stored last: without it the object was never finished */
+    _Atomic uint64_t attach_count; /* 0 as long as no segment_open has succeeded */
+    _Atomic uint32_t owner_pid;    /* of the process that has the segment open; a hint for people, the lock on the object decides */
+    uint8_t unused_a[44];
+    /* Snapshots; zero as long as there was none. */
+    _Atomic uint64_t cap_word;  /* epoch << 1 | capture is live */
+    _Atomic uint32_t max_round; /* highest round ever frozen for */
+    _Atomic uint32_t slot_next; /* next free slot for a preserved page */
+    uint8_t unused_b[48];
+    /* Minitransactions; zero as long as there was none. */
+    _Atomic uint64_t transaction_generation; /* counter that the generations of sessions come from */
+    uint64_t transaction_record_bytes;
+    uint8_t unused_c[LAYOUT_HEADER_BYTES - 1168];
+};
+
+_Static_assert(sizeof(struct layout_section) == 32, "format");
+_Static_assert(sizeof(struct layout_fixed) == 512, "format");
+_Static_assert(offsetof(struct layout_fixed, section) == 128, "format");
+_Static_assert(offsetof(struct layout_fixed, checksum) == 508, "format");
+_Static_assert(sizeof(struct layout_tail) == 256, "format");
+_Static_assert(offsetof(struct layout_header, tail) == 512, "format");
+_Static_assert(offsetof(struct layout_header, tail_current) == 1024, "format");
+_Static_assert(offsetof(struct layout_header, attach_count) == 1032, "format");
+_Static_assert(offsetof(struct layout_header, owner_pid) == 1040, "format");
+_Static_assert(offsetof(struct layout_header, cap_word) == 1088, "format");
+_Static_assert(offsetof(struct layout_header, transaction_generation) == 1152, "format");
+_Static_assert(sizeof(struct layout_header) == LAYOUT_HEADER_BYTES, "format");
+_Static_assert(GRID_NAME_BYTES_MAX < LAYOUT_GRID_BYTES, "a name and its end");
+_Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "atomics in shared memory must not hide a lock");
+
+/* ---- the stripe table ---- */
+
+/** The reader-writer semaphore of one stripe, see semaphore.h. All zero: free. */
+struct stripe {
+    _Atomic uint64_t state;
+    _Atomic uint64_t sequence; /* odd while a writer stores into the stripe */
+    _Atomic uint32_t turn;     /* futex: waiting readers sleep on it */
+    _Atomic uint32_t calls;    /* futex: waiting writers sleep on it */
+    uint8_t unused[40];
+};
+_Static_assert(sizeof(struct stripe) == 64, "one cache line, so that neighbours do not disturb each other");
+
+/* ---- the redo records ---- */
+
+struct redo_range {
+    uint64_t offset;
+    uint64_t length;
+};
+
+/** New bytes of a running write: range_count ranges, then data_bytes bytes, those of the ranges in order. While valid is 1 they may be
+ *  partly stored, and storing all of them again finishes the write. */
+struct redo_record {
+    _Atomic uint32_t valid;
+    uint32_t range_count;
+    uint64_t data_bytes;
+    struct redo_range range[];
+};
+_Static_assert(sizeof(struct redo_record) == 16 && sizeof(struct redo_range) == 16, "format");
+
+/* ---- making and checking ---- */
+
+/** Fill a header for options: everything but id, attach_count and ready. Pure. */
+void layout_plan(struct layout_header *header, const struct segment_options *options);
+
+/** Bytes of one writer's record for writes of up to redo_bytes. */
+uint64_t layout_redo_stride(uint64_t redo_bytes);
+
+/** Directory of the records of `writers` writers, placed behind the fixed sections. */
+void layout_plan_tail(struct layout_tail *tail, const struct layout_fixed *fixed, uint32_t writers, uint64_t redo_bytes);
+
+/** Bytes of the object: the end of its last section. */
+uint64_t layout_object_bytes(const struct layout_header *header);
+
+/** Compute the checksum of *fixed anew; for tests and layout_plan. */
+void layout_seal(struct layout_fixed *fixed);
+
+/** Was the object left by a process that died while it made it? object_bytes: its size; header: its first bytes, zeros behind the end. */
+bool layout_is_unfinished(const struct layout_header *header, uint64_t object_bytes);
+
+/** Does a finished object agree with options and with itself? Errors as segment_open; object_name stands in the text. */
+MUST_CHECK enum mcomp_status layout_check(const struct layout_header *header, const struct segment_options *options, uint64_t object_bytes,
+                                          const char *object_name, struct err *err);
+
+/** The section of a kind in a directory; asserts that it is there. */
+const struct layout_section *layout_section(const struct layout_section *sections, uint32_t count, enum layout_kind kind);
+
+/** The records' section, by the tail that counts. */
+const struct layout_section *layout_redo_section(const struct layout_header *header);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** Redo records, and with them every store into the segment's bytes: nothing outside redo.h and redo.c changes one.
+ *
+ *  A write puts its new bytes in its record, marks the record valid, stores the bytes in the segment and unmarks it. Killed before the
+ *  mark it has changed nothing; killed after it, segment_open stores the bytes again, all of them, and so finishes it. */
+#ifndef SEGMENT_REDO_H
+#define SEGMENT_REDO_H
+
+#include <string.h>
+
+#include "segment/copy.h"
+#include "segment/layout.h"
+
+/** Where the bytes of a filled record's ranges stand. */
+static inline uint8_t *redo_data(struct redo_record *redo)
+{
+    return (uint8_t *)&redo->range[redo->range_count];
+}
+
+/** Fill the record for one range. It must not be valid; needs no permits. */
+static inline void redo_fill(struct redo_record *redo, uint64_t offset, uint64_t length, const void *data)
+{
+    copy_compiler_barrier(); /* the last write's end (valid = 0) comes first */
+    redo->range_count = 1;
+    redo->data_bytes = length;
+    redo->range[0].offset = offset;
+    redo->range[0].length = length;
+    memcpy(redo_data(redo), data, length);
+}
+
+/** Fill it for several ranges; those without bytes are left out. */
+void redo_fill_ranges(struct redo_record *redo, const struct segment_write_range *writes, size_t count);
+
+/** Store the bytes of a filled record into the segment's bytes at `bytes`. */
+void redo_apply_ranges(struct redo_record *redo, uint8_t *bytes);
+
+/** Carry out the write of a filled record. The caller holds the write permits of all stripes of its ranges and has made their sequences odd.
+ *  This and redo_store_word are where a snapshot preserves pages: after the mark, before the first store. */
+static inline void redo_store_locked(struct redo_record *redo, uint8_t *bytes)
+{
+    /* Release: the filled record is there before the mark. Fence: the mark (and the odd sequences) before the first byte. */
+    atomic_store_explicit(&redo->valid, 1, memory_order_release);
+    copy_fence_before_stores();
+    copy_compiler_barrier();
+    if (redo->range_count == 1)
+        copy_in(bytes + redo->range[0].offset, redo_data(redo), redo->range[0].length);
+    else
+        redo_apply_ranges(redo, bytes);
+    /* Release: the last byte before the unmark. The permits are given back after it: a record that is valid covers bytes that nobody else
+     * has changed since, so that storing them again never undoes a later write. */
+    atomic_store_explicit(&redo->valid, 0, memory_order_release);
+}
+
+/** Store 1, 2, 4 or 8 bytes at a multiple of that. Same duties of the caller; no record: one store is there or not. */
+static inline void redo_store_word_locked(uint8_t *bytes, uint64_t offset, uint64_t length, const void *data)
+{
+    copy_fence_before_stores();
+    copy_in_one_store(bytes + offset, data, length);
+}
+
+/** Finish the writes of all valid records of a segment that no process uses. *finished: how many there were.
+ *  Errors: DATA_LOSS when a record makes no sense; then no byte has been changed. */
+MUST_CHECK enum mcomp_status redo_finish_all(uint8_t *base, const struct layout_header *header, uint64_t *finished, struct err *err);
+
+#endif

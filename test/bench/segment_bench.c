@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** Nanoseconds for each operation of the segment, without a server: what the memory itself costs.
+ *
+ *      segment_bench [MILLISECONDS]
+ *
+ *  Each figure is the median of several runs of MILLISECONDS (default 50) each. Columns: one thread; two threads on halves of their own; two
+ *  threads on the same bytes (time for each operation of one thread). "spread" rows walk over the whole segment, the others stay
+ *  in 64 KiB, which the processor's caches hold. */
+#include <inttypes.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "segment/segment.h"
+
+#define SEGMENT_BYTES (UINT64_C(64) << 20)
+#define RUNS 5
+#define THREADS 2
+#define CHECK_EVERY 64 /* operations between looks at the clock */
+
+enum op { OP_READ, OP_READ_TRY, OP_HOLD, OP_WRITE, OP_WRITE_TRY, OP_ADD, OP_CAS, OP_MULTI };
+
+struct row {
+    const char *name;
+    enum op op;
+    uint64_t bytes;
+    uint64_t alignment; /* of addresses */
+    uint64_t reach;     /* addresses lie in the first `reach` bytes of the thread's part */
+};
+
+struct task {
+    struct segment *segment;
+    const struct row *row;
+    uint32_t writer;
+    uint64_t base;
+    uint64_t run_ns;
+    pthread_barrier_t *start;
+    uint64_t operations, ns;
+    uint8_t *buffer;
+};
+
+static void run_once(const struct task *task, uint64_t offset)
+{
+    struct segment *segment = task->segment;
+    uint64_t bytes = task->row->bytes, value;
+    switch (task->row->op) {
+    case OP_READ:
+        segment_read(segment, offset, bytes, task->buffer);
+        break;
+    case OP_READ_TRY:
+        (void)segment_read_try(segment, offset, bytes, task->buffer);
+        break;
+    case OP_HOLD:
+        if (segment_hold_try(segment, offset, bytes))
+            segment_release(segment, offset, bytes);
+        break;
+    case OP_WRITE:
+        segment_write(segment, task->writer, offset, bytes, task->buffer);
+        break;
+    case OP_WRITE_TRY:
+        (void)segment_write_try(segment, task->writer, offset, bytes, task->buffer);
+        break;
+    case OP_ADD:
+        segment_add(segment, task->writer, offset, 1, &value);
+        break;
+    case OP_CAS:
+        segment_cas(segment, task->writer, offset, 0, 0, &value);
+        break;
+    case OP_MULTI: {
+        struct segment_range reads[2] = {{offset, bytes}, {offset + 2 * bytes, bytes}};
+        struct segment_write_range writes[2] = {{offset + bytes, bytes, task->buffer}, {offset + 3 * bytes, bytes, task->buffer}};
+        segment_multi(segment, task->writer, reads, 2, task->buffer + 4 * bytes, writes, 2);
+    }
+    }
+}
+
+static void *run_task(void *arg)
+{
+    struct task *task = arg;
+    const struct row *row = task->row;
+    uint64_t places = (row->reach - 4 * row->bytes) / row->alignment + 1, place = 0, count = 0;
+    pthread_barrier_wait(task->start);
+    uint64_t began = clock_mono_ns(), now = began;
+    while (now - began < task->run_ns) {
+        for (int i = 0; i < CHECK_EVERY; i++) {
+            run_once(task, task->base + place * row->alignment);
+            place = (place * 5 + 12345) % places;
+        }
+        count += CHECK_EVERY;
+        now = clock_mono_ns();
+    }
+    task->operations = count;
+    task->ns = now - began;
+    return NULL;
+}
+
+/* Mean nanoseconds for an operation of one thread, when `threads` run. */
+static double run_threads(struct segment *segment, const struct row *row, uint32_t threads, uint64_t distance, uint64_t run_ns, uint8_t **buffers)
+{
+    struct task task[THREADS];
+    pthread_t thread[THREADS];
+    pthread_barrier_t start;
+    pthread_barrier_init(&start, NULL, threads);
+    for (uint32_t i = 0; i < threads; i++) {
+        task[i] = (struct task){.segment = segment, .row = row, .writer = i, .base = i * distance, .run_ns = run_ns, .start = &start,
+                                .buffer = buffers[i]};
+        if (pthread_create(&thread[i], NULL, run_task, &task[i]) != 0)
+            abort();
+    }
+    double sum = 0;
+    for (uint32_t i = 0; i < threads; i++) {
+        pthread_join(thread[i], NULL);
+        sum += (double)task[i].ns / (double)task[i].operations;
+    }
+    pthread_barrier_destroy(&start);
+    return sum / threads;
+}
+
+static int compare_doubles(const void *a, const void *b)
+{
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static double median(struct segment *segment, const struct row *row, uint32_t threads, uint64_t distance, uint64_t run_ns, uint8_t **buffers)
+{
+    double result[RUNS];
+    for (int i = 0; i < RUNS; i++)
+        result[i] = run_threads(segment, row, threads, distance, run_ns, buffers);
+    qsort(result, RUNS, sizeof result[0], compare_doubles);
+    return result[RUNS / 2];
+}
+
+#define KIB UINT64_C(1024)
+#define NEAR (64 * KIB)
+#define FAR (SEGMENT_BYTES / THREADS)
+
+static const struct row rows[] = {
+    {"read 8 B", OP_READ, 8, 8, NEAR},
+    {"read 64 B", OP_READ, 64, 64, NEAR},
+    {"read_try 64 B", OP_READ_TRY, 64, 64, NEAR},
+    {"read 64 B unaligned", OP_READ, 64, 67, NEAR},
+    {"read 64 B spread", OP_READ, 64, 64, FAR},
+    {"read 4 KiB", OP_READ, 4 * KIB, 4 * KIB, NEAR},
+    {"read 64 KiB", OP_READ, 64 * KIB, 64 * KIB, 1024 * KIB},
+    {"read 1 MiB", OP_READ, 1024 * KIB, 64 * KIB, FAR},
+    {"hold 4 KiB", OP_HOLD, 4 * KIB, 4 * KIB, NEAR},
+    {"write 8 B", OP_WRITE, 8, 8, NEAR},
+    {"write 64 B", OP_WRITE, 64, 64, NEAR},
+    {"write_try 64 B", OP_WRITE_TRY, 64, 64, NEAR},
+    {"write 64 B unaligned", OP_WRITE, 64, 67, NEAR},
+    {"write 64 B spread", OP_WRITE, 64, 64, FAR},
+    {"write 4 KiB", OP_WRITE, 4 * KIB, 4 * KIB, NEAR},
+    {"write 64 KiB", OP_WRITE, 64 * KIB, 64 * KIB, 1024 * KIB},
+    {"write 1 MiB", OP_WRITE, 1024 * KIB, 64 * KIB, FAR},
+    {"add", OP_ADD, 8, 8, NEAR},
+    {"add unaligned", OP_ADD, 8, 11, NEAR},
+    {"cas", OP_CAS, 8, 8, NEAR},
+    {"multi 2+2 x 64 B", OP_MULTI, 64, 64, NEAR},
+};
+
+int main(int argc, char **argv)
+{
+    uint64_t run_ns = (argc > 1 ? strtoull(argv[1], NULL, 10) : 50) * 1000000;
+    char grid[32];
+    snprintf(grid, sizeof grid, "bench-%ld", (long)getpid());
+    struct segment_options options = {.grid = grid, .node = 0, .nodes = 1, .size = SEGMENT_BYTES, .writers = THREADS, .redo_bytes = 4 << 20};
+    struct segment *segment;
+    struct err err;
+    if (segment_open(&segment, &options, &err) != MCOMP_OK) {
+        fprintf(stderr, "segment_bench: %s\n", err.text);
+        return 1;
+    }
+    uint8_t *buffers[THREADS];
+    for (int i = 0; i < THREADS; i++) {
+        buffers[i] = malloc(8 << 20);
+        if (!buffers[i])
+            abort();
+        memset(buffers[i], i + 1, 8 << 20);
+    }
+    printf("%-22s %14s %14s %14s   ns/op\n", "", "1 thread", "2 apart", "2 on one place");
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        double one = median(segment, &rows[i], 1, 0, run_ns, buffers);
+        double apart = median(segment, &rows[i], 2, FAR, run_ns, buffers);
+        double together = median(segment, &rows[i], 2, 0, run_ns, buffers);
+        printf("%-22s %14.1f %14.1f %14.1f\n", rows[i].name, one, apart, together);
+    }
+    for (int i = 0; i < THREADS; i++)
+        free(buffers[i]);
+    segment_close(segment);
+    return segment_remove(grid, 0, &err) == MCOMP_OK ? 0 : 1;
+}
