@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #define ARENA_BLOCK_BYTES 16384u /* a batch of small messages fits; larger requests get a block of their own size */
+#define ARENA_PIECE_BYTES_MAX ((size_t)2 << 30) /* protobuf messages end there */
 #define ARENA_ALIGN 16u
 
 struct arena_block {
@@ -31,7 +32,7 @@ void arena_init(struct arena *arena)
 
 void *arena_alloc(struct arena *arena, size_t bytes)
 {
-    if (bytes > SIZE_MAX - sizeof(struct arena_block) - ARENA_ALIGN)
+    if (bytes > ARENA_PIECE_BYTES_MAX)
         return NULL;
     bytes = (bytes + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
     struct arena_block *block = arena->current;

@@ -106,8 +106,8 @@ static bool decode_fast(struct wire_response *response, const uint8_t *body, siz
         } else if (tag == TAG_MESSAGE) {
             if (!cursor_bytes(&in, &inner))
                 return false;
-            response->message = inner.at < inner.end ? (const char *)inner.at : NULL;
-            response->message_bytes = (size_t)(inner.end - inner.at);
+            response->message_bytes = strnlen((const char *)inner.at, (size_t)(inner.end - inner.at));
+            response->message = response->message_bytes ? (const char *)inner.at : NULL;
         } else {
             enum wire_op result = result_of_tag(tag);
             if (result == WIRE_OP_NONE || response->result != WIRE_OP_NONE || !cursor_bytes(&in, &inner) ||
