@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """A stock protobuf library, with code generated from our .proto, talks to a node."""
-import importlib
+import importlib.util
 import os
 import shutil
 import socket
@@ -32,7 +32,7 @@ class StockProtobuf(unittest.TestCase):
         subprocess.run(["protoc", f"--proto_path={PROTO}", f"--python_out={code}", "mcomp.proto"], check=True)
         sys.path.insert(0, code)
         self.addCleanup(sys.path.remove, code)
-        self.pb = importlib.import_module("mcomp_pb2")
+        self.pb = __import__("mcomp_pb2")
         from google.protobuf.internal import decoder, encoder
         self.put_varint, self.get_varint = encoder._VarintBytes, decoder._DecodeVarint
         self.grid = self.enterContext(Grid(nodes=2))
