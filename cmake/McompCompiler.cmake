@@ -14,6 +14,16 @@ if(MCOMP_SANITIZE)
   add_link_options(-fsanitize=${MCOMP_SANITIZE})
 endif()
 
+if(MCOMP_FUZZ)
+  if(NOT CMAKE_C_COMPILER_ID STREQUAL "Clang")
+    message(FATAL_ERROR "MCOMP_FUZZ needs clang, which brings libFuzzer. On Debian: apt-get install clang; then cmake --preset fuzz")
+  endif()
+  # The parts under test are instrumented too, or the fuzzer would not see which inputs are new to them.
+  set(fuzz_flags -fsanitize=fuzzer-no-link,address,undefined -fno-omit-frame-pointer -fno-sanitize-recover=all)
+  add_compile_options(${fuzz_flags})
+  add_link_options(${fuzz_flags})
+endif()
+
 # mcomp_part(NAME SOURCES... LINK LIBS...): one folder of src as a static library.
 function(mcomp_part name)
   cmake_parse_arguments(PART "" "" "LINK" ${ARGN})

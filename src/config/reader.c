@@ -120,7 +120,7 @@ static int on_section(cfg_t *cfg, cfg_opt_t *opt)
     return 0;
 }
 
-static void on_error(cfg_t *cfg, const char *format, va_list args)
+static PRINTF_LIKE(2, 0) void on_error(cfg_t *cfg, const char *format, va_list args)
 {
     struct reader *reader = the_reader;
     if (reader->failure != FAILURE_NONE)
