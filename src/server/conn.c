@@ -3,10 +3,12 @@
 #include "server/conn.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -122,6 +124,8 @@ static void free_dead(struct conn *conn)
     if (conn->next)
         conn->next->prev = conn->prev;
     free(conn);
+    if (io->draining && !io->conns)
+        ev_break(io->loop, EVBREAK_ALL);
 }
 
 /** Close the socket and give all memory back; what remains waits for its jobs. */
@@ -139,11 +143,18 @@ static void bury(struct conn *conn)
     atomic_fetch_sub(&io->server->connections, 1);
 }
 
+/** A stopping server need not wait for a client whose machine has acknowledged all that was sent. */
+static bool may_leave(const struct conn *conn)
+{
+    int unacknowledged;
+    return conn->io->draining && ioctl(conn->fd, SIOCOUTQ, &unacknowledged) == 0 && unacknowledged == 0;
+}
+
 static void begin_linger(struct conn *conn)
 {
     conn->state = CONN_LINGER;
     conn->active_ns = clock_mono_ns();
-    if (shutdown(conn->fd, SHUT_WR) < 0)
+    if (may_leave(conn) || shutdown(conn->fd, SHUT_WR) < 0)
         conn->broken = true;
 }
 
@@ -198,7 +209,7 @@ static const char *overdue(const struct conn *conn, uint64_t now_ns)
     const struct server *server = conn->io->server;
     uint64_t silent_ns = now_ns > conn->active_ns ? now_ns - conn->active_ns : 0;
     if (conn->state == CONN_LINGER)
-        return silent_ns > LINGER_NS ? "" : NULL;
+        return silent_ns > LINGER_NS || may_leave(conn) ? "" : NULL;
     if (conn->state == CONN_CLOSING)
         return conn->jobs == 0 && silent_ns > CLOSING_NS ? "the client did not take its last answers" : NULL;
     uint64_t stall_ns = server->config.server.stall_timeout_ns;

@@ -90,7 +90,7 @@ static void keep_pending(struct conn *conn, const uint8_t *bytes, size_t count)
 /* ---- executing ---- */
 
 /** Execute frames of [bytes, bytes+count) until they end or must wait. Returns how many bytes are done with. */
-static size_t consume(struct conn *conn, const uint8_t *bytes, size_t count)
+static size_t consume_batch(struct conn *conn, const uint8_t *bytes, size_t count)
 {
     size_t at = 0;
     while (at < count && conn_may_execute(conn)) {
@@ -107,6 +107,19 @@ static size_t consume(struct conn *conn, const uint8_t *bytes, size_t count)
             break;
         at += header + body;
     }
+    return at;
+}
+
+/** The same, answers sent. The flush may make room that the batch had run out of: then there is no event to wait for, and the next batch
+ *  follows at once. */
+static size_t consume(struct conn *conn, const uint8_t *bytes, size_t count)
+{
+    size_t at = 0, done;
+    do {
+        done = consume_batch(conn, bytes + at, count - at);
+        at += done;
+        conn_flush(conn);
+    } while (done && at < count && conn_may_execute(conn));
     return at;
 }
 
@@ -181,7 +194,6 @@ void conn_receive(struct conn *conn)
         return;
     conn_drop_pending(conn);
     size_t done = consume(conn, io->in, used + n);
-    conn_flush(conn);
     keep_pending(conn, io->in + done, used + n - done);
 }
 
@@ -197,7 +209,6 @@ void conn_resume(struct conn *conn)
     }
     size_t count = conn->pending_used;
     size_t done = consume(conn, conn->pending, count);
-    conn_flush(conn);
     if (done == 0)
         return;
     uint8_t *old = conn->pending;
