@@ -126,6 +126,8 @@ static void free_dead(struct conn *conn)
     free(conn);
     if (io->draining && !io->conns)
         ev_break(io->loop, EVBREAK_ALL);
+    if (io->draining && !io->conns)
+        ev_break(io->loop, EVBREAK_ALL);
 }
 
 /** Close the socket and give all memory back; what remains waits for its jobs. */
@@ -247,11 +249,14 @@ void conn_tick(struct conn *conn, uint64_t now_ns)
 void conn_drain(struct conn *conn)
 {
     if (conn->state == CONN_OPEN) {
+        uint64_t active_ns = conn->active_ns;
         conn_resume(conn);
         if (conn_may_execute(conn) && !conn->large)
             conn_receive(conn);
         if (conn->state == CONN_OPEN)
             conn->state = CONN_CLOSING;
+        if (conn->active_ns == active_ns && conn->jobs == 0 && !conn_has_unsent(conn))
+            conn->broken = true; /* an idle client has no last words of ours to read */
     }
     conn_settle(conn);
 }

@@ -13,6 +13,7 @@
 
 #define LOG_LINES_PER_SECOND 10u
 #define DRAIN_NS 5000000000u /* a stopping server waits this long for clients to take their answers */
+#define DRAIN_TICK_S 0.02    /* and looks so often whether they have */
 
 bool io_may_log(struct io *io)
 {
@@ -128,6 +129,8 @@ static void wake_cb(struct ev_loop *loop, ev_async *watcher, int events)
     if (stop && !io->draining) {
         io->draining = true;
         io->drain_end_ns = clock_mono_ns() + DRAIN_NS;
+        io->tick.repeat = DRAIN_TICK_S;
+        ev_timer_again(loop, &io->tick);
         each_conn(io, conn_drain);
     }
     if (io->draining && !io->conns)
