@@ -43,7 +43,8 @@ static int compare_writes(const void *left, const void *right)
 /** The writes of a Multi do not overlap. Sorts them by address, which changes nothing: their order has no meaning. */
 static enum mcomp_status check_overlap(Mcomp__V1__Multi *multi, struct err *err)
 {
-    qsort(multi->writes, multi->n_writes, sizeof *multi->writes, compare_writes);
+    if (multi->n_writes > 1) /* qsort takes no null array, not even an empty one */
+        qsort(multi->writes, multi->n_writes, sizeof *multi->writes, compare_writes);
     uint64_t end = 0; /* of the last write that is not empty */
     for (size_t i = 0; i < multi->n_writes; i++) {
         const Mcomp__V1__Write *write = multi->writes[i];

@@ -7,7 +7,7 @@ enum wire_frame wire_frame_peek(const uint8_t *bytes, size_t available, uint64_t
     *header = 0;
     *body = 0;
     uint64_t length;
-    int cut;
+    int cut = 0;
     const uint8_t *at = varint_get(bytes, bytes + available, &length, &cut);
     if (!at)
         return cut ? WIRE_FRAME_PART : WIRE_FRAME_BAD;
