@@ -16,6 +16,7 @@
 
 #define LINE_BYTES_MAX 2048u /* below PIPE_BUF, so that a pipe takes a line whole or not at all */
 #define MESSAGE_BYTES_MIN 256u /* what keys, however long, leave to the message */
+#define TAIL_BYTES 128u        /* and to code, errno, lost_lines and msg=" */
 #define ROLE_BYTES 64u
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
@@ -98,11 +99,12 @@ bool log_level_parse(const char *text, enum log_level *level)
 struct line {
     char text[LINE_BYTES_MAX];
     size_t used;
+    size_t limit; /* what line_add() may fill */
 };
 
 static PRINTF_LIKE(2, 3) void line_add(struct line *line, const char *format, ...)
 {
-    size_t room = LINE_BYTES_MAX - MESSAGE_BYTES_MIN - line->used;
+    size_t room = line->limit - line->used;
     va_list args;
     va_start(args, format);
     int n = vsnprintf(line->text + line->used, room, format, args);
@@ -117,16 +119,17 @@ static void line_begin(struct line *line, enum log_level level, const char *mod,
     time_t seconds = (time_t)(now_ns / 1000000000u);
     struct tm utc;
     gmtime_r(&seconds, &utc);
+    line->limit = LINE_BYTES_MAX - MESSAGE_BYTES_MIN - TAIL_BYTES;
     line->used = strftime(line->text, sizeof line->text, "%Y-%m-%dT%H:%M:%S", &utc);
     line_add(line, ".%03uZ %-5s role=%s mod=%s op=%s", (unsigned)(now_ns / 1000000u % 1000u), level_names[level], the_log.role, mod, op);
 }
 
 static void line_add_keys(struct line *line, const char *keys)
 {
-    if (!*keys)
-        return;
     size_t from = line->used;
-    line_add(line, " %s", keys);
+    if (*keys)
+        line_add(line, " %s", keys);
+    line->limit += TAIL_BYTES;
     for (size_t i = from; i < line->used; i++) {
         if (text_char_bytes(line->text + i, 1) == 0 && !((unsigned char)line->text[i] & 0x80))
             line->text[i] = '?'; /* a control byte must not break the line */

@@ -101,8 +101,14 @@ static bool name_equal(const char *name, const char *text)
     return *text == 0;
 }
 
-static uint64_t find_unit(const struct unit *units, const char *name)
+/** Size of the unit that stands, perhaps behind spaces, at text; 0 if there is none of that name. */
+static uint64_t find_unit(const struct unit *units, const char *text)
 {
+    const char *name = text;
+    while (*name == ' ' || *name == '\t')
+        name++;
+    if (*name == 0 && name != text)
+        return 0;
     for (; units->name; units++) {
         if (name_equal(units->name, name))
             return units->size;
@@ -129,19 +135,12 @@ static const char *multiply(const struct number *number, uint64_t unit, uint64_t
     return NULL;
 }
 
-static const char *skip_spaces(const char *text)
-{
-    while (*text == ' ' || *text == '\t')
-        text++;
-    return text;
-}
-
 enum mcomp_status units_parse_bytes(const char *text, uint64_t *bytes, struct err *err)
 {
     char quoted[TEXT_QUOTE_BYTES];
     struct number number;
     const char *end = read_number(text, true, &number);
-    uint64_t unit = end ? find_unit(byte_units, skip_spaces(end)) : 0;
+    uint64_t unit = end ? find_unit(byte_units, end) : 0;
     if (unit == 0)
         return err_set(err, MCOMP_INVALID_ARGUMENT, "%s is not a size: " BYTES_FORMS, text_quote(text, quoted));
     uint64_t result;
@@ -168,7 +167,7 @@ enum mcomp_status units_parse_duration(const char *text, uint64_t *nanoseconds, 
     const char *end = read_number(text, false, &number);
     uint64_t unit = 0;
     if (end)
-        unit = *end == 0 && is_zero(&number) ? 1 : find_unit(time_units, skip_spaces(end));
+        unit = *end == 0 && is_zero(&number) ? 1 : find_unit(time_units, end);
     if (unit == 0)
         return err_set(err, MCOMP_INVALID_ARGUMENT, "%s is not a time: " TIME_FORMS, text_quote(text, quoted));
     uint64_t result;
