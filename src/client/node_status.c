@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** A node's state, from its message to the struct of the public interface. */
+#include "client/engine.h"
+
+#include <string.h>
+
+#include "base/text.h"
+
+static struct mcomp_operation_count operation_count(const Mcomp__V1__OperationCount *from)
+{
+    if (!from)
+        return (struct mcomp_operation_count){0};
+    return (struct mcomp_operation_count){.count = from->count, .errors = from->errors, .bytes = from->bytes};
+}
+
+void node_status_take(struct mcomp_node_status *status, uint32_t node, const Mcomp__V1__StatusResult *result)
+{
+    *status = (struct mcomp_node_status){
+        .node = node,
+        .segment_size = result->segment_size,
+        .segment_id = result->segment_id,
+        .process_id = result->process_id,
+        .uptime_ms = result->uptime_ms,
+        .attach_count = result->attach_count,
+        .writes_finished_at_start = result->writes_finished_at_start,
+        .connections = result->connections,
+        .connections_accepted = result->connections_accepted,
+        .connections_refused = result->connections_refused,
+        .connections_broken = result->connections_broken,
+        .read = operation_count(result->read),
+        .write = operation_count(result->write),
+        .fetch_add = operation_count(result->fetch_add),
+        .compare_and_swap = operation_count(result->compare_and_swap),
+        .multi = operation_count(result->multi),
+        .other = operation_count(result->other),
+        .jobs_handed_to_workers = result->jobs_handed_to_workers,
+        .jobs_waiting = result->jobs_waiting,
+        .bytes_in = result->bytes_in,
+        .bytes_out = result->bytes_out,
+        .buffered_in = result->buffered_in,
+        .buffered_out = result->buffered_out,
+        .oplog_lines = result->oplog_lines,
+        .oplog_dropped = result->oplog_dropped,
+    };
+    text_escape(status->server, sizeof status->server, result->server, strlen(result->server));
+}

@@ -1,0 +1,281 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** A queue: making and closing it, and the asynchronous calls. */
+#include "client/engine.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#define OPS_CHUNK 64u
+#define COARSE_FROM_MS 100u /* longer time-outs are reckoned by the cheap clock, which is a tick behind */
+
+/* ---- making and closing ---- */
+
+static enum mcomp_status open_memory(struct mcomp_queue *queue, struct mcomp_error *error)
+{
+    uint32_t nodes = queue->grid->config.nodes;
+    queue->conns = calloc(nodes, sizeof *queue->conns);
+    queue->used_nodes = calloc(nodes, sizeof *queue->used_nodes);
+    queue->received = malloc(RECEIVE_BYTES);
+    queue->batch = malloc(BATCH_BYTES);
+    arena_init(&queue->receive_arena);
+    arena_init(&queue->send_arena);
+    bool ok = queue->conns && queue->used_nodes && queue->received && queue->batch;
+    return ok ? MCOMP_OK : error_memory(error);
+}
+
+static enum mcomp_status open_descriptors(struct mcomp_queue *queue, struct mcomp_error *error)
+{
+    struct err err;
+    struct epoll_event event = {.events = EPOLLIN};
+    const char *step = "epoll_create1";
+    queue->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    if (queue->epoll_fd >= 0) {
+        step = "timerfd_create";
+        queue->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+    }
+    if (queue->timer_fd >= 0) {
+        step = "epoll_ctl";
+        if (epoll_ctl(queue->epoll_fd, EPOLL_CTL_ADD, queue->timer_fd, &event) == 0)
+            return MCOMP_OK;
+    }
+    err_sys(&err, errno, "%s", step);
+    return error_from(error, MCOMP_NO_NODE, &err);
+}
+
+static struct mcomp_queue *new_queue(struct mcomp *grid)
+{
+    struct mcomp_queue *queue = calloc(1, sizeof *queue);
+    if (!queue)
+        return NULL;
+    queue->grid = grid;
+    queue->epoll_fd = queue->timer_fd = -1;
+    queue->armed_ns = queue->conn_timer_ns = DEADLINE_NEVER;
+    if (getrandom(&queue->random, sizeof queue->random, GRND_NONBLOCK) != (ssize_t)sizeof queue->random)
+        queue->random = clock_mono_ns() ^ (uint64_t)(uintptr_t)queue;
+    return queue;
+}
+
+enum mcomp_status mcomp_queue_open(struct mcomp *grid, struct mcomp_queue **queue, struct mcomp_error *error)
+{
+    struct mcomp_queue *made = new_queue(grid);
+    if (!made)
+        return error_memory(error);
+    enum mcomp_status status = open_memory(made, error);
+    if (status == MCOMP_OK)
+        status = open_descriptors(made, error);
+    if (status != MCOMP_OK) {
+        mcomp_queue_close(made);
+        return status;
+    }
+    *queue = made;
+    return MCOMP_OK;
+}
+
+enum mcomp_status queue_open_session(struct mcomp *grid, struct mcomp_queue **queue, struct mcomp_error *error)
+{
+    struct mcomp_queue *made = new_queue(grid);
+    if (!made)
+        return error_memory(error);
+    enum mcomp_status status = open_memory(made, error);
+    made->polls = calloc(grid->config.nodes, sizeof *made->polls);
+    made->polled = calloc(grid->config.nodes, sizeof *made->polled);
+    if (status == MCOMP_OK && (!made->polls || !made->polled))
+        status = error_memory(error);
+    if (status != MCOMP_OK) {
+        mcomp_queue_close(made);
+        return status;
+    }
+    *queue = made;
+    return MCOMP_OK;
+}
+
+static void cancel_all(struct mcomp_queue *queue)
+{
+    for (size_t i = 0; i < queue->op_chunk_count; i++) {
+        for (size_t j = 0; j < OPS_CHUNK; j++) {
+            if (queue->op_chunks[i][j].used)
+                op_end(&queue->op_chunks[i][j], true);
+        }
+    }
+}
+
+void mcomp_queue_close(struct mcomp_queue *queue)
+{
+    if (!queue)
+        return;
+    queue->closing = queue->running = true;
+    cancel_all(queue);
+    for (uint32_t i = 0; i < queue->used_count; i++)
+        conn_close(queue->conns[queue->used_nodes[i]]);
+    if (queue->timer_fd >= 0)
+        close(queue->timer_fd);
+    if (queue->epoll_fd >= 0)
+        close(queue->epoll_fd);
+    slots_close(&queue->slots);
+    for (size_t i = 0; i < queue->op_chunk_count; i++)
+        free(queue->op_chunks[i]);
+    free(queue->op_chunks);
+    deadlines_free(&queue->deadlines);
+    arena_close(&queue->receive_arena);
+    arena_close(&queue->send_arena);
+    free(queue->conns);
+    free(queue->used_nodes);
+    free(queue->polls);
+    free(queue->polled);
+    free(queue->received);
+    free(queue->batch);
+    free(queue);
+}
+
+/* ---- small services ---- */
+
+static bool more_ops(struct mcomp_queue *queue)
+{
+    if (queue->op_chunk_count == queue->op_chunk_capacity) {
+        size_t capacity = queue->op_chunk_capacity ? queue->op_chunk_capacity * 2 : 4;
+        struct op **grown = reallocarray(queue->op_chunks, capacity, sizeof(struct op *));
+        if (!grown)
+            return false;
+        queue->op_chunks = grown;
+        queue->op_chunk_capacity = capacity;
+    }
+    struct op *chunk = calloc(OPS_CHUNK, sizeof *chunk);
+    if (!chunk)
+        return false;
+    for (size_t i = OPS_CHUNK; i-- > 0;) {
+        chunk[i].next_free = queue->free_ops;
+        queue->free_ops = &chunk[i];
+    }
+    queue->op_chunks[queue->op_chunk_count++] = chunk;
+    return true;
+}
+
+struct op *queue_take_op(struct mcomp_queue *queue)
+{
+    if (!queue->free_ops && !more_ops(queue))
+        return NULL;
+    struct op *op = queue->free_ops;
+    queue->free_ops = op->next_free;
+    *op = (struct op){.queue = queue, .deadline = {DEADLINE_UNSET}, .used = true};
+    return op;
+}
+
+void queue_give_op(struct mcomp_queue *queue, struct op *op)
+{
+    if (op->failure) {
+        span_notes_free(&op->failure->notes);
+        free(op->failure);
+        op->failure = NULL;
+    }
+    if (op->multi) {
+        multi_free(op->multi);
+        op->multi = NULL;
+    }
+    op->used = false;
+    op->next_free = queue->free_ops;
+    queue->free_ops = op;
+}
+
+uint64_t queue_random(struct mcomp_queue *queue)
+{
+    uint64_t z = queue->random += 0x9e3779b97f4a7c15u; /* splitmix64, Steele, Lea and Flood 2014 */
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+    return z ^ (z >> 31);
+}
+
+int mcomp_queue_fd(const struct mcomp_queue *queue)
+{
+    return queue->epoll_fd;
+}
+
+size_t mcomp_queue_pending(const struct mcomp_queue *queue)
+{
+    return queue->pending;
+}
+
+/* ---- submissions ---- */
+
+/** The coarse clock costs a quarter of the other and is at most its resolution behind, which is added: later by a tick, never earlier. */
+static uint64_t deadline_ns(uint32_t timeout_ms)
+{
+    struct timespec now, tick;
+    if (timeout_ms == MCOMP_NO_TIMEOUT)
+        return DEADLINE_NEVER;
+    uint64_t timeout_ns = (uint64_t)timeout_ms * 1000000u;
+    if (timeout_ms < COARSE_FROM_MS)
+        return clock_mono_ns() + timeout_ns;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+    return (uint64_t)(now.tv_sec + tick.tv_sec) * 1000000000u + (uint64_t)(now.tv_nsec + tick.tv_nsec) + timeout_ns;
+}
+
+static enum mcomp_status submit(struct mcomp_queue *queue, struct submission *wanted, uint32_t timeout_ms, struct mcomp_error *error)
+{
+    enum mcomp_status status = op_check(queue->grid, wanted, error);
+    if (status != MCOMP_OK)
+        return status;
+    wanted->timeout_ms = grid_timeout_ms(queue->grid, timeout_ms);
+    wanted->deadline_ns = deadline_ns(wanted->timeout_ms);
+    return op_submit(queue, wanted, error);
+}
+
+enum mcomp_status mcomp_queue_read(struct mcomp_queue *queue, uint64_t address, void *buffer, size_t length, uint32_t timeout_ms,
+                                   mcomp_callback callback, void *arg, struct mcomp_error *error)
+{
+    struct submission wanted = {
+        .kind = WIRE_OP_READ, .address = address, .length = length, .data = buffer, .callback = callback, .arg = arg};
+    return submit(queue, &wanted, timeout_ms, error);
+}
+
+enum mcomp_status mcomp_queue_write(struct mcomp_queue *queue, uint64_t address, const void *data, size_t length, uint32_t timeout_ms,
+                                    mcomp_callback callback, void *arg, struct mcomp_error *error)
+{
+    struct submission wanted = {
+        .kind = WIRE_OP_WRITE, .address = address, .length = length, .data = (void *)data, .callback = callback, .arg = arg};
+    return submit(queue, &wanted, timeout_ms, error);
+}
+
+enum mcomp_status mcomp_queue_fetch_add(struct mcomp_queue *queue, uint64_t address, uint64_t delta, uint32_t timeout_ms,
+                                        mcomp_callback callback, void *arg, struct mcomp_error *error)
+{
+    struct submission wanted = {.kind = WIRE_OP_FETCH_ADD,
+                                .address = address,
+                                .length = ATOMIC_WORD_BYTES,
+                                .operand = delta,
+                                .callback = callback,
+                                .arg = arg};
+    return submit(queue, &wanted, timeout_ms, error);
+}
+
+enum mcomp_status mcomp_queue_compare_and_swap(struct mcomp_queue *queue, uint64_t address, uint64_t expected, uint64_t desired,
+                                               uint32_t timeout_ms, mcomp_callback callback, void *arg, struct mcomp_error *error)
+{
+    struct submission wanted = {.kind = WIRE_OP_COMPARE_AND_SWAP,
+                                .address = address,
+                                .length = ATOMIC_WORD_BYTES,
+                                .operand = expected,
+                                .desired = desired,
+                                .callback = callback,
+                                .arg = arg};
+    return submit(queue, &wanted, timeout_ms, error);
+}
+
+enum mcomp_status mcomp_queue_multi(struct mcomp_queue *queue, const struct mcomp_range *ranges, size_t count, uint32_t timeout_ms,
+                                    mcomp_callback callback, void *arg, struct mcomp_error *error)
+{
+    struct submission wanted = {.kind = WIRE_OP_MULTI, .callback = callback, .arg = arg};
+    enum mcomp_status status = multi_new(queue->grid, &wanted.multi, ranges, count, error);
+    if (status != MCOMP_OK)
+        return status;
+    status = submit(queue, &wanted, timeout_ms, error);
+    if (status != MCOMP_OK)
+        multi_free(wanted.multi);
+    return status;
+}
