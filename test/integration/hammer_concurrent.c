@@ -99,6 +99,12 @@ static void ground_run(struct ground *ground, unsigned readers)
     unsigned count = ground->writers + readers;
     if (count > HAMMER_THREADS_MAX)
         hammer_fail("more than %u threads", HAMMER_THREADS_MAX);
+    uint8_t *data = malloc(ground->length);
+    if (data == NULL)
+        hammer_fail("out of memory");
+    for (unsigned i = 0; i < 2; i++) /* whatever stood there before is nobody's sound write */
+        ground_write(ground, i, UINT32_MAX, data);
+    free(data);
     for (unsigned i = 0; i < count; i++)
         hunter[i] = (struct hunter){ground, i};
     atomic_store(&ground->writers_left, ground->writers);

@@ -68,7 +68,7 @@ class CommandLine(unittest.TestCase):
             half = grid.mcomp("status", check=False)
             self.assertEqual(half.returncode, 4)
             self.assertIn(f"127.0.0.1:{grid.port(2)}", half.stdout.decode())
-            down = grid.mcomp("read", K, 1, check=False)
+            down = grid.mcomp("--timeout", "500ms", "read", K, 1, check=False)
             self.assertEqual(down.returncode, 4)
             self.assertEqual(grid.mcomp("read", 0, 1).stdout, b"x")
 
@@ -80,10 +80,12 @@ class CommandLine(unittest.TestCase):
     def test_bench_reports_operations_and_no_errors(self):
         with Grid(nodes=2) as grid:
             for op in ("read", "write", "add", "mixed"):
-                report = json.loads(grid.mcomp("bench", "--op", op, "--size", 64, "--depth", 4, "--connections", 2, "--seconds", 0.2, "--json").stdout)
-                text = json.dumps(report)
-                self.assertIn("errors", text)
-                self.assertIn("p99.9", text.replace("p99_9", "p99.9").replace("p999", "p99.9"))
+                arguments = ("--op", op, "--size", 8, "--depth", 4, "--connections", 2, "--seconds", 0.2, "--json")
+                report = json.loads(grid.mcomp("bench", *arguments).stdout)
+                self.assertEqual((report["op"], report["errors"], report["bytes"]), (op, 0, 8 * report["operations"]))
+                self.assertGreater(report["operations"], 0)
+                times = [report["latency_ns"][name] for name in ("p50", "p90", "p99", "p99_9", "max")]
+                self.assertEqual(times, sorted(times))
 
 
 class Wire(unittest.TestCase):
