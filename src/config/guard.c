@@ -15,6 +15,7 @@
 
 /* A grid has at most GRID_NODES_MAX nodes; more sections are a mistake, or meant to make the library slow. */
 #define SECTIONS_MAX (4u * GRID_NODES_MAX)
+#define TOKEN_BYTES_MAX 8192u /* longer than any value may be; the library's lexer grows slow with it */
 
 struct guard {
     char *at, *end; /* rest of the copy */
@@ -74,29 +75,32 @@ static bool skip_comment(struct guard *g)
     }
     if (*g->at != '/' || *next != '*')
         return false;
-    char *stop = memmem(g->at + 2, (size_t)(g->end - g->at - 2), "*/", 2);
-    if (!stop)
-        problems_add(g->problems, g->line, "the comment that begins here is not closed: put */ at its end");
-    stop = stop ? stop + 2 : g->end;
-    for (char *c = g->at; c < stop; c++)
-        g->line += *c == '\n';
+    uint32_t first_line = g->line;
+    char *stop = g->at + 2;
+    for (; stop < g->end && !(*stop == '*' && stop + 1 < g->end && stop[1] == '/'); stop++)
+        g->line += *stop == '\n';
+    if (stop == g->end)
+        problems_add(g->problems, first_line, "the comment that begins here is not closed: put */ at its end");
+    else
+        stop += 2;
     blank(g->at, stop);
     g->at = stop;
     return true;
 }
 
-/** What is wrong with the bytes at in, inside a string; NULL and *bytes to go on by. */
-static const char *check_in_string(const char *in, const char *stop, size_t *bytes)
+/** What is wrong with the bytes at in, inside a string of that quote, or NULL; *bytes to go on by. */
+static const char *check_in_string(const char *in, const char *end, char quote, size_t *bytes)
 {
-    *bytes = text_char_bytes(in, (size_t)(stop - in));
+    *bytes = text_char_bytes(in, (size_t)(end - in));
     if (*bytes == 0) {
         *bytes = 1;
         return "a string holds a byte that is not text: write plain UTF-8 text";
     }
-    char next = in + 1 < stop ? in[1] : 0;
+    char next = in + 1 < end ? in[1] : 0;
     if (*in == '\\') {
-        *bytes = 2;
-        return next == '\\' || next == '"' || next == '\'' ? NULL : "unknown escape in a string: write \\\\ for a backslash and \\\" for a quote";
+        bool known = next == '\\' || next == quote;
+        *bytes = known ? 2 : 1;
+        return known ? NULL : "unknown escape in a string: write \\\\ for a backslash, and a backslash before the quote that is to stand in it";
     }
     if (*in == '$' && next == '{')
         return "variables like ${NAME} are not replaced: write the value itself, so that the file means the same on each machine";
@@ -106,26 +110,34 @@ static const char *check_in_string(const char *in, const char *stop, size_t *byt
 static void scan_string(struct guard *g)
 {
     char quote = *g->at;
-    const char *stop = line_end(g);
     const char *wrong = NULL;
     if (!g->after_equal)
         wrong = "a string stands behind \"=\" only: write keys, section names and node numbers without quotes, and one value for each key";
     char *c = g->at + 1;
-    while (c < stop && *c != quote) {
+    while (c < g->end && *c != quote && *c != '\n') {
         size_t bytes;
-        const char *found = check_in_string(c, stop, &bytes);
+        const char *found = check_in_string(c, g->end, quote, &bytes);
         wrong = wrong ? wrong : found;
         c += bytes;
     }
-    if (c >= stop) {
-        wrong = wrong ? wrong : quote == '"' ? "string not closed: put a \" at its end, on the same line"
-                                             : "string not closed: put a ' at its end, on the same line";
-        g->at = line_end(g);
-    } else {
-        g->at = c + 1;
-    }
+    bool closed = c < g->end && *c == quote;
+    if (!closed && !wrong)
+        wrong = quote == '"' ? "string not closed: put a \" at its end, on the same line"
+                             : "string not closed: put a ' at its end, on the same line";
+    if ((size_t)(c - g->at) > TOKEN_BYTES_MAX && !wrong)
+        wrong = "a string is too long: write at most 4095 bytes";
     if (wrong)
         problems_add(g->problems, g->line, "%s", wrong);
+    g->at = closed ? c + 1 : c;
+}
+
+static void scan_word(struct guard *g)
+{
+    const char *begin = g->at;
+    while (g->at < g->end && is_word(*g->at) && !(g->at[0] == '/' && g->at + 1 < g->end && g->at[1] == '*'))
+        g->at++;
+    if (g->at - begin > (ptrdiff_t)TOKEN_BYTES_MAX)
+        problems_add(g->problems, g->line, "a word is too long: no name is longer than 16 bytes, no value longer than 4095");
 }
 
 static void scan_brace(struct guard *g)
@@ -158,8 +170,7 @@ static void scan_token(struct guard *g)
     } else if (c == '=') {
         g->at++;
     } else if (is_word(c)) {
-        while (g->at < g->end && is_word(*g->at) && !(g->at[0] == '/' && g->at + 1 < g->end && g->at[1] == '*'))
-            g->at++;
+        scan_word(g);
     } else {
         refuse_character(g);
     }
