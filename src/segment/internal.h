@@ -24,8 +24,7 @@ struct segment {
     uint64_t redo_bytes;    /* of data that a record must hold */
     uint32_t writers;
     struct multi_item *items; /* owned; MULTI_RANGES_MAX for each writer */
-    struct layout_header *header; /* in the mapping */
-    struct object object;         /* owned */
+    struct object object;     /* owned */
     struct segment_info info;
 };
 

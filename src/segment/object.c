@@ -74,9 +74,10 @@ enum mcomp_status object_size(const struct object *object, uint64_t *bytes, stru
 
 enum mcomp_status object_peek(const struct object *object, void *to, size_t bytes, struct err *err)
 {
-    memset(to, 0, bytes);
-    if (pread(object->fd, to, bytes, 0) < 0)
+    ssize_t got = pread(object->fd, to, bytes, 0);
+    if (got < 0)
         return err_sys(err, errno, "read shared memory %s", object->name);
+    memset((uint8_t *)to + got, 0, bytes - (size_t)got);
     return MCOMP_OK;
 }
 
@@ -96,18 +97,14 @@ static uint64_t memory_free_bytes(void)
     if (!file)
         return UINT64_MAX;
     char line[128];
-    uint64_t sum_kib = 0, kib;
-    bool known = false;
-    while (fgets(line, sizeof line, file)) {
-        if (sscanf(line, "MemAvailable: %" SCNu64, &kib) == 1) {
-            sum_kib += kib;
-            known = true;
-        } else if (sscanf(line, "SwapFree: %" SCNu64, &kib) == 1) {
-            sum_kib += kib;
-        }
+    uint64_t memory_kib = 0, swap_kib = 0;
+    bool memory_known = false, swap_known = false;
+    while (!(memory_known && swap_known) && fgets(line, sizeof line, file)) {
+        memory_known |= sscanf(line, "MemAvailable: %" SCNu64, &memory_kib) == 1;
+        swap_known |= sscanf(line, "SwapFree: %" SCNu64, &swap_kib) == 1;
     }
     fclose(file);
-    return known ? sum_kib * 1024 : UINT64_MAX;
+    return memory_known && swap_known ? (memory_kib + swap_kib) * 1024 : UINT64_MAX;
 }
 
 /* Bytes that the file system of the object can still take, UINT64_MAX when it has no limit. */
@@ -139,6 +136,8 @@ static enum mcomp_status check_space(const struct object *object, uint64_t bytes
         return err_sys(err, errno, "examine shared memory %s", object->name);
     uint64_t has = (uint64_t)st.st_blocks * 512;
     uint64_t needed = bytes > has ? bytes - has : 0;
+    if (needed == 0)
+        return MCOMP_OK;
     uint64_t filesystem = filesystem_free_bytes(object->fd), memory = memory_free_bytes();
     if (needed > filesystem || needed > memory || bytes > INT64_MAX)
         return refuse_space(object, needed, filesystem, memory, err);

@@ -112,7 +112,6 @@ static void adopt(struct segment *segment, const struct segment_options *options
     uint32_t count = header->fixed.section_count;
     const struct layout_section *stripes = layout_section(sections, count, LAYOUT_STRIPES);
     const struct layout_section *redo = layout_redo_section(header);
-    segment->header = header;
     segment->bytes = base + layout_section(sections, count, LAYOUT_DATA)->offset;
     segment->stripes = (void *)(base + stripes->offset);
     segment->size = header->fixed.size;
@@ -156,7 +155,7 @@ enum mcomp_status segment_open(struct segment **out, const struct segment_option
     MC_ASSERT(options->redo_bytes >= ATOMIC_WORD_BYTES && options->redo_bytes <= 2 * (uint64_t)MESSAGE_BYTES_MAX);
     *out = NULL;
     struct segment *segment = calloc(1, sizeof *segment);
-    struct multi_item *items = calloc((size_t)options->writers * MULTI_RANGES_MAX, sizeof *items);
+    struct multi_item *items = malloc((size_t)options->writers * MULTI_RANGES_MAX * sizeof *items);
     if (!segment || !items) {
         free(segment);
         free(items);
@@ -179,8 +178,8 @@ void segment_close(struct segment *segment)
 {
     if (!segment)
         return;
-    if (segment->header)
-        atomic_store(&segment->header->owner_pid, 0);
+    if (segment->object.base)
+        atomic_store(&mapped_header(&segment->object)->owner_pid, 0);
     object_close(&segment->object);
     free(segment->items);
     free(segment);

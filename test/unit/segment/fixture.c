@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "fixture.h"
+
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int fixture_setup(void **state)
+{
+    static unsigned number;
+    struct fixture *fixture = calloc(1, sizeof *fixture);
+    if (!fixture)
+        return -1;
+    snprintf(fixture->grid, sizeof fixture->grid, "test-%ld-%u", (long)getpid(), number++);
+    fixture->options = (struct segment_options){.grid = fixture->grid,
+                                                .node = 1,
+                                                .nodes = 3,
+                                                .size = FIXTURE_BYTES,
+                                                .writers = FIXTURE_WRITERS,
+                                                .redo_bytes = FIXTURE_REDO_BYTES};
+    fixture->map_fd = -1;
+    *state = fixture;
+    return 0;
+}
+
+int fixture_setup_open(void **state)
+{
+    struct err err;
+    if (fixture_setup(state) != 0)
+        return -1;
+    struct fixture *fixture = *state;
+    return segment_open(&fixture->segment, &fixture->options, &err) == MCOMP_OK ? 0 : -1;
+}
+
+int fixture_teardown(void **state)
+{
+    struct fixture *fixture = *state;
+    char path[128];
+    fixture_unmap(fixture);
+    segment_close(fixture->segment);
+    for (uint32_t node = 0; node < 3; node++)
+        unlink(fixture_path(fixture, node, path));
+    free(fixture);
+    return 0;
+}
+
+void fixture_open(struct fixture *fixture)
+{
+    struct err err = {.text = ""};
+    assert_null(fixture->segment);
+    enum mcomp_status code = segment_open(&fixture->segment, &fixture->options, &err);
+    if (code != MCOMP_OK)
+        fail_msg("segment_open: %s: %s", status_name(code), err.text);
+    assert_non_null(fixture->segment);
+}
+
+void fixture_close(struct fixture *fixture)
+{
+    segment_close(fixture->segment);
+    fixture->segment = NULL;
+}
+
+void fixture_open_fails(struct fixture *fixture, enum mcomp_status code, ...)
+{
+    struct err err = {.text = ""};
+    struct segment *segment = (void *)fixture;
+    enum mcomp_status got = segment_open(&segment, &fixture->options, &err);
+    if (got == MCOMP_OK)
+        segment_close(segment);
+    assert_string_equal(status_name(got), status_name(code));
+    assert_int_equal(err.code, code);
+    assert_null(segment);
+    va_list parts;
+    va_start(parts, code);
+    for (const char *part; (part = va_arg(parts, const char *)) != NULL;)
+        if (!strstr(err.text, part))
+            fail_msg("\"%s\" is missing in: %s", part, err.text);
+    va_end(parts);
+}
+
+const char *fixture_path(const struct fixture *fixture, uint32_t node, char path[128])
+{
+    snprintf(path, 128, "/dev/shm/mcomp.%s.%" PRIu32, fixture->grid, node);
+    return path;
+}
+
+struct layout_header *fixture_map(struct fixture *fixture)
+{
+    char path[128];
+    struct stat st;
+    fixture_unmap(fixture);
+    fixture->map_fd = open(fixture_path(fixture, fixture->options.node, path), O_RDWR | O_CLOEXEC);
+    assert_true(fixture->map_fd >= 0);
+    assert_int_equal(fstat(fixture->map_fd, &st), 0);
+    fixture->map_bytes = (uint64_t)st.st_size;
+    fixture->map = mmap(NULL, fixture->map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fixture->map_fd, 0);
+    assert_true(fixture->map != MAP_FAILED);
+    return (void *)fixture->map;
+}
+
+void fixture_unmap(struct fixture *fixture)
+{
+    if (fixture->map)
+        munmap(fixture->map, fixture->map_bytes);
+    if (fixture->map_fd >= 0)
+        close(fixture->map_fd);
+    fixture->map = NULL;
+    fixture->map_fd = -1;
+}
+
+static uint8_t *section_start(const struct fixture *fixture, enum layout_kind kind)
+{
+    const struct layout_header *header = (void *)fixture->map;
+    return fixture->map + layout_section(header->fixed.section, header->fixed.section_count, kind)->offset;
+}
+
+uint8_t *fixture_data(const struct fixture *fixture)
+{
+    return section_start(fixture, LAYOUT_DATA);
+}
+
+struct stripe *fixture_stripes(const struct fixture *fixture)
+{
+    return (void *)section_start(fixture, LAYOUT_STRIPES);
+}
+
+struct redo_record *fixture_record(const struct fixture *fixture, uint32_t writer)
+{
+    const struct layout_section *redo = layout_redo_section((void *)fixture->map);
+    return (void *)(fixture->map + redo->offset + writer * redo->element_bytes);
+}
+
+uint64_t fixture_object_bytes(const struct fixture *fixture)
+{
+    char path[128];
+    struct stat st;
+    assert_int_equal(stat(fixture_path(fixture, fixture->options.node, path), &st), 0);
+    return (uint64_t)st.st_size;
+}
+
+void fixture_child_passed(pid_t child)
+{
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+        fail_msg("child ended with wait status 0x%x", (unsigned)status);
+}
+
+uint64_t fixture_random(uint64_t *state)
+{
+    *state ^= *state >> 12;
+    *state ^= *state << 25;
+    *state ^= *state >> 27;
+    return *state * UINT64_C(0x2545f4914f6cdd1d);
+}
