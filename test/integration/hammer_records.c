@@ -60,11 +60,12 @@ static uint64_t word_get(const uint8_t *bytes)
     return value;
 }
 
-/* Lengths are spread evenly over the powers of two from 8 bytes to 1 MiB, at any byte. */
+/* At any byte. Lengths of even lanes are spread over the powers of two from 8 bytes to 1 MiB; odd lanes write 64 KiB and more, so that a server is
+ * seldom out of the middle of a write. */
 static void record_choose(struct lane *lane, struct record *record)
 {
     uint64_t dice = hammer_random(&lane->random) >> 33;
-    record->kind = dice % 8 == 0 ? RECORD_ADD : dice % 8 == 1 ? RECORD_MULTI : RECORD_WRITE;
+    record->kind = dice % 8 == 0 ? RECORD_ADD : dice % 8 <= 2 ? RECORD_MULTI : RECORD_WRITE;
     record->token = (uint64_t)lane->number << 48 | ++lane->sequence;
     record->count = record->kind == RECORD_MULTI ? 2 + (unsigned)(dice / 8 % (RANGES_MAX - 1)) : 1;
     if (record->kind == RECORD_ADD) {
@@ -74,8 +75,9 @@ static void record_choose(struct lane *lane, struct record *record)
     }
     uint32_t share = COUNTER_OFFSET / record->count; /* ranges of one record do not overlap */
     for (unsigned i = 0; i < record->count; i++) {
-        uint32_t bits = 3 + (uint32_t)(hammer_random(&lane->random) >> 40) % (RECORD_BITS_MAX - 2);
-        uint32_t length = RECORD_BYTES_MIN + (uint32_t)(hammer_random(&lane->random) >> 20) % ((1u << bits) - RECORD_BYTES_MIN + 1);
+        uint32_t bits = lane->number % 2 == 1 ? RECORD_BITS_MAX : 3 + (uint32_t)(hammer_random(&lane->random) >> 40) % (RECORD_BITS_MAX - 2);
+        uint32_t least = lane->number % 2 == 1 ? 65536u : RECORD_BYTES_MIN;
+        uint32_t length = least + (uint32_t)(hammer_random(&lane->random) >> 20) % ((1u << bits) - least + 1);
         if (length > share / 2)
             length = share / 2;
         record->range[i].length = length;

@@ -24,7 +24,7 @@ class Hammer:
 
     def __init__(self, grid, base, threads, seed):
         # A call that lasts this long after the server died ends the round of its thread; slow builds need the time for calls that succeed.
-        timeout_ms = 2000 if sanitized() else 300
+        timeout_ms = 2000 if sanitized() else 200
         self.process = subprocess.Popen([program("hammer"), "records", grid.config, str(base), str(threads), str(seed), str(timeout_ms)],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
