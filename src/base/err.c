@@ -26,6 +26,7 @@ static enum mcomp_status code_of_errno(int sys_errno)
     case EADDRINUSE:
         return MCOMP_ALREADY_EXISTS;
     case EINVAL:
+    case EADDRNOTAVAIL:
     case ENAMETOOLONG:
         return MCOMP_INVALID_ARGUMENT;
     case ETIMEDOUT:

@@ -126,8 +126,6 @@ static void free_dead(struct conn *conn)
     free(conn);
     if (io->draining && !io->conns)
         ev_break(io->loop, EVBREAK_ALL);
-    if (io->draining && !io->conns)
-        ev_break(io->loop, EVBREAK_ALL);
 }
 
 /** Close the socket and give all memory back; what remains waits for its jobs. */

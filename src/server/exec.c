@@ -42,6 +42,29 @@ uint64_t exec_reply_bytes(const struct wire_request *request)
     }
 }
 
+/** The node that owns the first byte of a range which is not this node's; UINT32_MAX: all are this node's. */
+static uint32_t foreign_node(const struct exec *exec, uint64_t address, uint64_t length)
+{
+    if (length == 0)
+        return UINT32_MAX;
+    if (address < exec->base || address >= exec->base + exec->size)
+        return (uint32_t)(address / exec->size);
+    return length > exec->base + exec->size - address ? exec->node + 1 : UINT32_MAX;
+}
+
+static uint32_t foreign_node_of(const struct exec *exec, const struct wire_request *request)
+{
+    if (request->op != WIRE_OP_MULTI)
+        return foreign_node(exec, request->address, request->length);
+    const Mcomp__V1__Multi *multi = request->full->multi;
+    uint32_t node = UINT32_MAX;
+    for (size_t i = 0; i < multi->n_reads && node == UINT32_MAX; i++)
+        node = foreign_node(exec, multi->reads[i]->address, multi->reads[i]->length);
+    for (size_t i = 0; i < multi->n_writes && node == UINT32_MAX; i++)
+        node = foreign_node(exec, multi->writes[i]->address, multi->writes[i]->data.len);
+    return node;
+}
+
 uint8_t *exec_put_error(const struct exec *exec, uint8_t *out, const struct wire_request *request, enum mcomp_status status, const char *text)
 {
     Mcomp__V1__Response response = MCOMP__V1__RESPONSE__INIT;
@@ -49,9 +72,9 @@ uint8_t *exec_put_error(const struct exec *exec, uint8_t *out, const struct wire
     response.id = request->id;
     response.status = wire_status_put(status);
     response.message = (char *)text;
-    if (status == MCOMP_WRONG_NODE && request->op != WIRE_OP_MULTI) {
-        bool starts_here = request->address >= exec->base && request->address < exec->base + exec->size;
-        wrong_node.node = starts_here ? exec->node + 1 : (uint32_t)(request->address / exec->size);
+    if (status == MCOMP_WRONG_NODE) {
+        wrong_node.node = foreign_node_of(exec, request);
+        MC_ASSERT(wrong_node.node < exec->config->nodes);
         wrong_node.address = exec->config->node[wrong_node.node].address.text;
         response.result_case = MCOMP__V1__RESPONSE__RESULT_WRONG_NODE;
         response.wrong_node = &wrong_node;

@@ -26,9 +26,11 @@
 struct record {
     uint64_t utc_ns, address, length;
     struct oplog_client client;
-    uint8_t op;     /* enum wire_op */
+    uint8_t op;     /* enum wire_op, or one of the next */
     uint8_t status; /* enum mcomp_status */
 };
+
+enum { RECORD_MULTI_READ = WIRE_OP_COUNT, RECORD_MULTI_WRITE, RECORD_OPS };
 
 /** One producer, one consumer. head: next to write (producer); tail: next to read (consumer). */
 struct ring {
@@ -90,12 +92,8 @@ static void wake_writer(struct oplog *log)
     pthread_mutex_unlock(&log->lock);
 }
 
-void oplog_record(struct oplog *log, uint32_t thread, const struct oplog_client *client, const struct wire_request *request,
-                  enum mcomp_status status)
+static void put_record(struct oplog *log, uint32_t thread, struct record record)
 {
-    if (request->op == WIRE_OP_READ && !log->reads)
-        return;
-    MC_ASSERT(thread < log->threads);
     struct ring *ring = &log->rings[thread];
     uint64_t head = atomic_load_explicit(&ring->head, memory_order_relaxed);
     uint64_t used = head - atomic_load_explicit(&ring->tail, memory_order_acquire);
@@ -103,22 +101,53 @@ void oplog_record(struct oplog *log, uint32_t thread, const struct oplog_client 
         atomic_fetch_add_explicit(&ring->dropped, 1, memory_order_relaxed);
         return;
     }
-    ring->records[head % RING_RECORDS] = (struct record){.utc_ns = clock_utc_ns(),
-                                                         .address = request->address,
-                                                         .length = request->length,
-                                                         .client = *client,
-                                                         .op = (uint8_t)request->op,
-                                                         .status = (uint8_t)status};
+    ring->records[head % RING_RECORDS] = record;
     atomic_store_explicit(&ring->head, head + 1, memory_order_release);
     if (used == RING_WAKE)
         wake_writer(log);
+}
+
+/** Each range has a line of its own. */
+static void record_multi(struct oplog *log, uint32_t thread, const Mcomp__V1__Multi *multi, struct record record)
+{
+    record.op = RECORD_MULTI_READ;
+    for (size_t i = 0; log->reads && i < multi->n_reads; i++) {
+        record.address = multi->reads[i]->address;
+        record.length = multi->reads[i]->length;
+        put_record(log, thread, record);
+    }
+    record.op = RECORD_MULTI_WRITE;
+    for (size_t i = 0; i < multi->n_writes; i++) {
+        record.address = multi->writes[i]->address;
+        record.length = multi->writes[i]->data.len;
+        put_record(log, thread, record);
+    }
+}
+
+void oplog_record(struct oplog *log, uint32_t thread, const struct oplog_client *client, const struct wire_request *request,
+                  enum mcomp_status status)
+{
+    if (request->op == WIRE_OP_READ && !log->reads)
+        return;
+    MC_ASSERT(thread < log->threads);
+    struct record record = {.utc_ns = clock_utc_ns(),
+                            .address = request->address,
+                            .length = request->length,
+                            .client = *client,
+                            .op = (uint8_t)request->op,
+                            .status = (uint8_t)status};
+    if (request->op == WIRE_OP_MULTI && request->full)
+        record_multi(log, thread, request->full->multi, record);
+    else
+        put_record(log, thread, record);
 }
 
 /* ---- the writing thread ---- */
 
 static const char *op_name(uint8_t op)
 {
-    static const char *const names[WIRE_OP_COUNT] = {"unknown", "hello", "read", "write", "add", "cas", "multi", "status"};
+    static const char *const names[RECORD_OPS] = {"unknown", "hello", "read", "write", "add",
+                                             "cas", "multi", "status", "multi-read", "multi-write"};
     return names[op];
 }
 
