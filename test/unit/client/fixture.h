@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/** A fake grid of three nodes of 8 MiB with a handle on it, for the tests of the client. */
+#ifndef TEST_CLIENT_FIXTURE_H
+#define TEST_CLIENT_FIXTURE_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "lib/fake_server.h"
+#include "mcomp.h"
+
+#define NODES 3u
+#define K ((uint64_t)8 << 20)         /* segment_size */
+#define MAX_MESSAGE ((uint64_t)1 << 20)
+
+struct fixture {
+    struct fake_grid fake;
+    struct mcomp *grid;
+    struct mcomp_error error;
+};
+
+/** The only fixture, made anew for each test. */
+extern struct fixture fixture;
+
+int fixture_setup(void **state);
+
+/** Also checks that the client never asked for what it must not. */
+int fixture_teardown(void **state);
+
+#define FIXTURE_TEST(function) cmocka_unit_test_setup_teardown(function, fixture_setup, fixture_teardown)
+
+/** Script of one server, written as its steps. */
+#define SCRIPT(node, ...)                                                                                           \
+    fake_server_script(fixture.fake.servers[node], (const struct fake_step[]){__VA_ARGS__},                        \
+                       sizeof((const struct fake_step[]){__VA_ARGS__}) / sizeof(struct fake_step))
+
+/** Bytes that tell their position. */
+void fixture_fill(uint8_t *bytes, size_t count, uint64_t seed);
+
+/** What completions an operation has had. */
+struct record {
+    unsigned count;
+    enum mcomp_status status;
+    uint64_t value;
+    struct mcomp_error error;
+};
+
+/** A callback whose arg is a struct record. */
+void record_completion(void *arg, const struct mcomp_completion *completion);
+
+/** Run until nothing is pending. */
+void run_all(struct mcomp_queue *queue);
+
+#define ASSERT_OK(call) assert_ok((call), #call)
+void assert_ok(enum mcomp_status status, const char *call);
+
+void assert_span(const struct mcomp_error *error, uint32_t index, uint64_t address, uint64_t length, enum mcomp_outcome outcome);
+
+/** The error consists of one span. */
+void assert_one_span(const struct mcomp_error *error, uint64_t address, uint64_t length, enum mcomp_outcome outcome);
+
+/** text contains part. */
+void assert_contains(const char *text, const char *part);
+
+#endif
