@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* clang-format off: cmocka.h needs these before it */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+/* clang-format on */
+
+#include <string.h>
+
+#include "base/crc32c.h"
+
+/* RFC 3720, B.4, and the check value of the CRC catalogues. */
+static void known_values(void **state)
+{
+    (void)state;
+    uint8_t data[32];
+    assert_int_equal(crc32c(0, "", 0), 0);
+    assert_int_equal(crc32c(0, "123456789", 9), 0xe3069283);
+    assert_int_equal(crc32c_tables(0, "123456789", 9), 0xe3069283);
+    memset(data, 0, sizeof data);
+    assert_int_equal(crc32c(0, data, sizeof data), 0x8a9136aa);
+    memset(data, 0xff, sizeof data);
+    assert_int_equal(crc32c(0, data, sizeof data), 0x62a8ab43);
+    for (uint8_t i = 0; i < sizeof data; i++)
+        data[i] = i;
+    assert_int_equal(crc32c(0, data, sizeof data), 0x46dd794e);
+    assert_int_equal(crc32c_tables(0, data, sizeof data), 0x46dd794e);
+}
+
+static void both_ways_agree_at_every_length_alignment_and_cut(void **state)
+{
+    (void)state;
+    uint8_t data[200];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * i + 3 * i);
+    for (size_t start = 0; start < 9; start++) {
+        for (size_t bytes = 0; bytes <= 150; bytes++) {
+            uint32_t whole = crc32c(0, data + start, bytes);
+            assert_int_equal(crc32c_tables(0, data + start, bytes), whole);
+            for (size_t cut = 0; cut <= bytes; cut += 7) {
+                uint32_t first = crc32c_tables(0, data + start, cut);
+                assert_int_equal(crc32c(first, data + start + cut, bytes - cut), whole);
+            }
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(known_values),
+        cmocka_unit_test(both_ways_agree_at_every_length_alignment_and_cut),
+    };
+    return cmocka_run_group_tests_name("crc32c", tests, NULL, NULL);
+}
