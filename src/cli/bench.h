@@ -38,8 +38,8 @@ struct bench_report {
     uint64_t errors;     /* operations that failed */
     uint64_t errors_by_status[BENCH_STATUSES];
     bool interrupted;
-    /* Of operations that succeeded. Synchronous: the time of the call. Else: from the moment when the operation was submitted, or resubmitted
-     * by the callback of the one before it, to its callback, the waiting in our own queue included. Nanoseconds. */
+    /* Of operations that succeeded, nanoseconds. Synchronous: the time of the call. Else: from the run of the queue whose callbacks submitted the
+     * operation to the run that called it back, so that waiting in our own queue is included, and answers of one receive have one time. */
     struct histogram latency;
 };
 

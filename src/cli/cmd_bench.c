@@ -16,7 +16,6 @@
 #define SIZE_DEFAULT 64u
 #define BUFFERS_MAX (UINT64_C(4) << 30) /* bytes of all operations under way */
 #define DURATION_MAX_NS UINT64_C(86400000000000)
-#define NOT_GIVEN UINT64_MAX
 
 struct bench_settings {
     unsigned op;
@@ -24,14 +23,14 @@ struct bench_settings {
 };
 
 static const struct bench_settings defaults = {
-    .op = BENCH_READ, .size = NOT_GIVEN, .depth = 1, .connections = 1, .threads = 1, .duration_ns = UINT64_C(3000000000), .address = 0, .span = ARG_ALL,
+    .op = BENCH_READ, .size = SIZE_DEFAULT, .depth = 1, .connections = 1, .threads = 1, .duration_ns = UINT64_C(3000000000), .address = 0, .span = ARG_ALL,
 };
 
 static const struct arg_spec options[] = {
     {.name = "op", .kind = ARG_CHOICE, .value = "read|write|add|mixed", .offset = offsetof(struct bench_settings, op),
      .help = "what to do; default read. write, add and mixed\nOVERWRITE the bytes of the range; mixed is 80 % reads\nand 20 % writes"},
     {.name = "size", .kind = ARG_BYTES, .value = "BYTES", .offset = offsetof(struct bench_settings, size),
-     .help = "of one operation; default 64; add is always 8"},
+     .help = "of one operation; default 64; add always takes 8"},
     {.name = "depth", .kind = ARG_COUNT, .value = "D", .offset = offsetof(struct bench_settings, depth), .min = 1, .max = DEPTH_MAX,
      .help = "operations under way on each connection; default 1"},
     {.name = "connections", .kind = ARG_COUNT, .value = "C", .offset = offsetof(struct bench_settings, connections), .min = 1, .max = CONNECTIONS_MAX,
@@ -43,14 +42,14 @@ static const struct arg_spec options[] = {
     {.name = "address", .kind = ARG_BYTES, .value = "ADDR", .offset = offsetof(struct bench_settings, address),
      .help = "beginning of the range that is used; default 0"},
     {.name = "span", .kind = ARG_LENGTH, .value = "LEN", .offset = offsetof(struct bench_settings, span),
-     .help = "its length; default all: to the end of the grid. A span\nof one size makes one fixed address"},
+     .help = "its length; default all: to the end of the grid;\na span of one size makes one fixed address"},
 };
 
 static const char *const op_names[] = {"read", "write", "add", "mixed"};
 
 static uint64_t size_of(const struct bench_settings *settings)
 {
-    return settings->size != NOT_GIVEN ? settings->size : settings->op == BENCH_ADD ? ATOMIC_WORD_BYTES : SIZE_DEFAULT;
+    return settings->op == BENCH_ADD ? ATOMIC_WORD_BYTES : settings->size;
 }
 
 /** Do the settings fit together? Tells what does not. */
@@ -59,8 +58,6 @@ static bool check_settings(const struct cli *cli, const struct bench_settings *s
     uint64_t size = size_of(settings);
     if (size == 0 || size > settings->span)
         cli_message(cli, "--size %" PRIu64 ": from 1 byte to the span", size);
-    else if (settings->op == BENCH_ADD && size != ATOMIC_WORD_BYTES)
-        cli_message(cli, "--size %" PRIu64 ": add works on numbers of 8 bytes: leave --size out", size);
     else if (settings->op == BENCH_ADD && settings->address % ATOMIC_WORD_BYTES != 0)
         cli_message(cli, "--address 0x%" PRIx64 ": a multiple of 8 for add", settings->address);
     else if (settings->threads > settings->connections)
@@ -200,10 +197,10 @@ const struct command command_bench = {
                    "at random in the range. One connection with depth 1 uses the synchronous\n"
                    "calls. Exits 1 when an operation failed.\n"
                    "--op write, add and mixed destroy what is in the range.",
-    .examples = "  mcomp bench                                            latency of 64 B reads\n"
-                "  mcomp bench --connections 8 --depth 64                 throughput\n"
+    .examples = "  mcomp bench                                     latency of 64 B reads\n"
+                "  mcomp bench --connections 8 --depth 64          throughput\n"
                 "  mcomp bench --op write --size 4KiB --address 64MiB --span 16MiB\n"
-                "  mcomp bench --address 4096 --span 64 --json            one address only",
+                "  mcomp bench --address 4096 --span 64 --json     one address only",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .defaults = &defaults,

@@ -148,10 +148,10 @@ const struct command command_read = {
                    "in a pipe.\n"
                    "A range of one node of at most max_message bytes is read at one instant; a\n"
                    "longer one is read in pieces.",
-    .examples = "  mcomp read 0 256                     look at the first 256 bytes\n"
-                "  mcomp read 64MiB 1KiB | sha256sum    bytes into a pipe\n"
-                "  mcomp read 0x1000 all --hex | less   from 0x1000 to the end\n"
-                "  mcomp --json read 0 16               {\"address\":0,\"length\":16,\"data_base64\":\"...\"}",
+    .examples = "  mcomp read 0 256                        look at the first 256 bytes\n"
+                "  mcomp read 64MiB 1KiB | sha256sum       bytes into a pipe\n"
+                "  mcomp read 0x1000 all --hex | less      from 0x1000 to the end\n"
+                "  mcomp --json read 0 16 | jq -r .data_base64",
     .options = options,
     .option_count = sizeof options / sizeof *options,
     .operands = operands,

@@ -242,9 +242,8 @@ static enum cli_exit show_status(const struct cli *cli, struct mcomp *grid)
         asked[i].timeout_ms = cli_timeout_ms(cli, STATUS_TIMEOUT_MS);
     }
     ask_all(asked, nodes);
-    bool printed = cli->json ? print_json(cli, grid, asked, nodes) : print_table(cli, grid, asked, nodes);
-    fflush(stdout);
     enum cli_exit code = judge(cli, asked, nodes);
+    bool printed = cli->json ? print_json(cli, grid, asked, nodes) : print_table(cli, grid, asked, nodes);
     free(asked);
     return code == CLI_DONE && !printed ? CLI_FAILED : code;
 }

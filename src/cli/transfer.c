@@ -46,11 +46,12 @@ struct transfer {
     int signal_fd, event_fd; /* event_fd: the local thread has done something */
     pthread_t thread;
 
-    pthread_mutex_t lock;    /* guards: the five below */
+    pthread_mutex_t lock;    /* guards: the six below */
     pthread_cond_t changed;  /* made, used up or over has changed, for the local thread */
     uint64_t made, used_up;  /* pieces so far */
     bool made_all;           /* nothing more will be made */
     bool over;               /* the local thread must end */
+    bool moving;             /* the local thread is in plan->move(), perhaps for ever */
     bool local_failed;
     struct err local_err;    /* written before local_failed is set */
 
@@ -116,6 +117,7 @@ static void local_step(struct transfer *transfer, uint64_t *counter, enum mcomp_
         ++*counter;
     if (last)
         transfer->made_all = true;
+    transfer->moving = false;
     pthread_mutex_unlock(&transfer->lock);
     wake_main(transfer);
 }
@@ -134,6 +136,7 @@ static bool local_wait(struct transfer *transfer)
         pthread_cond_wait(&transfer->changed, &transfer->lock);
     }
     work &= !transfer->over;
+    transfer->moving = work;
     pthread_mutex_unlock(&transfer->lock);
     return work;
 }
@@ -466,10 +469,11 @@ static void stop_local(struct transfer *transfer)
 {
     pthread_mutex_lock(&transfer->lock);
     transfer->over = true;
+    bool moving = transfer->moving;
     pthread_cond_signal(&transfer->changed);
     pthread_mutex_unlock(&transfer->lock);
-    /* It may wait in read(2) or write(2) for somebody who never comes. */
-    pthread_cancel(transfer->thread);
+    if (moving) /* it may wait in read(2) or write(2) for somebody who never comes */
+        pthread_cancel(transfer->thread);
     pthread_join(transfer->thread, NULL);
 }
 
