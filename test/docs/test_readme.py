@@ -16,7 +16,7 @@ import case  # noqa: E402
 from grid import Port, program  # noqa: E402
 
 SETUP = ("scripts/install-deps", "export PATH=")  # the test has its own
-NOTICE = re.compile(r" op=reset |^bash: line \d+: +\d+ Killed ")  # a server that deletes its segment, a shell that tells of kill -9
+NOTICE = re.compile(r" op=reset |^bash: line \d+: +\d+ Killed |^\[\d+\][-+ ]")  # a server that deletes its segment, a shell that tells of its jobs
 BIG_BYTES = 3 << 20
 SECONDS = 120
 
