@@ -19,6 +19,7 @@
 #define SEEN_MAX 1024u
 #define STEPS_MAX 64u
 #define WAIT_S 20
+#define RECEIVE_BUFFER_BYTES 65536 /* so that a client of a server that does not read is soon stopped */
 #define INPUT_BYTES ((8u << 20) + 65536u) /* the longest frame that the tests send */
 
 struct held {
@@ -52,7 +53,7 @@ struct fake_server {
     size_t step_at, step_count;
     struct fake_hello hello;
     struct held *held; /* newest first */
-    unsigned requests, accepted, open, client_faults;
+    unsigned requests, accepted, open, drops, client_faults;
     struct fake_seen seen[SEEN_MAX];
     bool paused, stop, drop_all, refuse, release, release_reversed;
 };
@@ -284,6 +285,8 @@ static void obey(struct fake_server *server)
             shutdown(server->listener, SHUT_RD); /* stops listening and keeps the port */
         while (server->connection_count > 0)
             close_connection(server, &server->connections[0]);
+        server->drops++;
+        pthread_cond_broadcast(&server->changed);
     }
     for (size_t i = server->connection_count; i-- > 0;) {
         if (!take_input(server, &server->connections[i])) /* what had to wait */
@@ -330,31 +333,52 @@ static void wake_up(struct fake_server *server)
 
 /* ---- a grid of them ---- */
 
+static int bind_socket(struct sockaddr_in *address)
+{
+    int one = 1, small = RECEIVE_BUFFER_BYTES; /* inherited by the connections */
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    if (bind(fd, (struct sockaddr *)address, sizeof *address) == 0)
+        return fd;
+    close(fd);
+    return -1;
+}
+
+/** A socket bound to a port of the kernel's choice, by its number: only so does it keep the port while it does not listen. */
+static int bind_free_port(uint16_t *port)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t bytes = sizeof address;
+    int first = bind_socket(&address), fd = -1;
+    if (first >= 0 && getsockname(first, (struct sockaddr *)&address, &bytes) == 0)
+        fd = bind_socket(&address);
+    if (first >= 0)
+        close(first);
+    *port = ntohs(address.sin_port);
+    return fd;
+}
+
 static struct fake_server *server_open(uint32_t node, uint32_t nodes, uint64_t segment_size, uint16_t *port)
 {
     struct fake_server *server = calloc(1, sizeof *server);
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t bytes = sizeof address;
     server->node = node;
     server->nodes = nodes;
     server->segment_size = segment_size;
     server->hello.max_message = 4u << 20;
     server->memory = calloc(1, segment_size);
     server->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    server->listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     pthread_mutex_init(&server->lock, NULL);
     pthread_condattr_t attributes;
     pthread_condattr_init(&attributes);
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&server->changed, &attributes);
     pthread_condattr_destroy(&attributes);
-    if (bind(server->listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(server->listener, 64) != 0 ||
-        getsockname(server->listener, (struct sockaddr *)&address, &bytes) != 0 ||
-        pthread_create(&server->thread, NULL, run, server) != 0) {
+    server->listener = bind_free_port(port);
+    if (server->listener < 0 || listen(server->listener, 64) != 0 || pthread_create(&server->thread, NULL, run, server) != 0) {
         perror("fake server");
         return NULL;
     }
-    *port = ntohs(address.sin_port);
     return server;
 }
 
@@ -448,14 +472,27 @@ void fake_server_pause(struct fake_server *server, bool paused)
     wake_up(server);
 }
 
+static bool wait_until(struct fake_server *server, const unsigned *counter, unsigned count)
+{
+    uint64_t until_ns = clock_mono_ns() + (uint64_t)WAIT_S * 1000000000u;
+    struct timespec until = {(time_t)(until_ns / 1000000000u), (long)(until_ns % 1000000000u)};
+    int rc = 0;
+    pthread_mutex_lock(&server->lock);
+    while (*counter < count && rc != ETIMEDOUT)
+        rc = pthread_cond_timedwait(&server->changed, &server->lock, &until);
+    pthread_mutex_unlock(&server->lock);
+    return rc != ETIMEDOUT;
+}
+
 void fake_server_drop_all(struct fake_server *server, bool refuse)
 {
     pthread_mutex_lock(&server->lock);
+    unsigned drops = server->drops + 1;
     server->drop_all = true;
     server->refuse = refuse;
     pthread_mutex_unlock(&server->lock);
     wake_up(server);
-    fake_server_wait_open(server, 0);
+    wait_until(server, &server->drops, drops);
 }
 
 void fake_server_listen(struct fake_server *server)
@@ -468,26 +505,9 @@ void fake_server_listen(struct fake_server *server)
     wake_up(server);
 }
 
-static bool wait_until(struct fake_server *server, const unsigned *counter, unsigned count, bool exactly)
-{
-    uint64_t until_ns = clock_mono_ns() + (uint64_t)WAIT_S * 1000000000u;
-    struct timespec until = {(time_t)(until_ns / 1000000000u), (long)(until_ns % 1000000000u)};
-    int rc = 0;
-    pthread_mutex_lock(&server->lock);
-    while ((exactly ? *counter != count : *counter < count) && rc != ETIMEDOUT)
-        rc = pthread_cond_timedwait(&server->changed, &server->lock, &until);
-    pthread_mutex_unlock(&server->lock);
-    return rc != ETIMEDOUT;
-}
-
 bool fake_server_wait_requests(struct fake_server *server, unsigned count)
 {
-    return wait_until(server, &server->requests, count, false);
-}
-
-bool fake_server_wait_open(struct fake_server *server, unsigned count)
-{
-    return wait_until(server, &server->open, count, true);
+    return wait_until(server, &server->requests, count);
 }
 
 static unsigned get(struct fake_server *server, const unsigned *counter)

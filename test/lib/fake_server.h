@@ -36,8 +36,8 @@ enum fake_action {
 
 struct fake_step {
     enum fake_action action;
-    enum mcomp_status status; /* FAKE_STATUS */
     unsigned times;           /* 0 counts as 1 */
+    enum mcomp_status status; /* FAKE_STATUS */
 };
 
 /** How Hello is answered. Zero fields: as it should be. */
@@ -79,15 +79,12 @@ void fake_server_release(struct fake_server *server, bool reversed);
 /** Read nothing more from connections whose Hello is answered, or read again. */
 void fake_server_pause(struct fake_server *server, bool paused);
 
-/** Close all connections; and if `refuse`, refuse new ones until fake_server_listen(). */
+/** Close all connections, before returning; and if `refuse`, refuse new ones until fake_server_listen(). */
 void fake_server_drop_all(struct fake_server *server, bool refuse);
 void fake_server_listen(struct fake_server *server);
 
 /** Wait until that many requests were received altogether. false: not within 20 s. */
 bool fake_server_wait_requests(struct fake_server *server, unsigned count);
-
-/** Wait until so many connections are open. false: not within 20 s. */
-bool fake_server_wait_open(struct fake_server *server, unsigned count);
 
 unsigned fake_server_requests(struct fake_server *server);
 unsigned fake_server_connections(struct fake_server *server); /* accepted so far */

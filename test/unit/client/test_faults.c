@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Goal: whatever happens to a connection and whatever a node sends, each call ends once, with the right outcome, and the next one works.
+ * Method: fake servers that drop, cut and garble. */
+#include "fixture.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static struct fake_server *server(uint32_t node)
+{
+    return fixture.fake.servers[node];
+}
+
+static const enum fake_action losses[] = {FAKE_DROP, FAKE_DROP_AFTER, FAKE_HALF};
+
+static void lost_read_is_sent_again(void **state)
+{
+    static const size_t sizes[] = {10, 5000, 300000};
+    uint8_t *out = malloc(300000), *in = malloc(300000);
+    (void)state;
+    fixture_fill(out, 300000, 2);
+    fake_server_poke(server(0), 100, out, 300000);
+    for (size_t i = 0; i < 3; i++) {
+        for (size_t j = 0; j < 3; j++) {
+            SCRIPT(0, {.action = losses[i], .times = 2});
+            memset(in, 0, sizes[j]);
+            ASSERT_OK(mcomp_read(fixture.grid, 100, in, sizes[j], 0, &fixture.error));
+            assert_memory_equal(in, out, sizes[j]);
+        }
+    }
+    assert_int_equal(fake_server_requests(server(0)), 27);
+    free(out);
+    free(in);
+}
+
+static void lost_write_is_unknown_and_never_repeated(void **state)
+{
+    uint8_t data[2000] = {1, 2, 3};
+    uint64_t value;
+    (void)state;
+    for (size_t i = 0; i < 3; i++) {
+        unsigned before = fake_server_requests(server(1));
+        SCRIPT(1, {.action = losses[i], .times = 3});
+        assert_int_equal(mcomp_write(fixture.grid, K, data, sizeof data, 0, &fixture.error), MCOMP_UNAVAILABLE);
+        assert_one_span(&fixture.error, K, sizeof data, MCOMP_MAYBE);
+        assert_int_equal(fixture.error.node, 1);
+        assert_int_equal(mcomp_fetch_add(fixture.grid, K, 1, &value, 0, &fixture.error), MCOMP_UNAVAILABLE);
+        assert_one_span(&fixture.error, K, 8, MCOMP_MAYBE);
+        assert_int_equal(mcomp_compare_and_swap(fixture.grid, K, 0, 1, &value, 0, &fixture.error), MCOMP_UNAVAILABLE);
+        assert_one_span(&fixture.error, K, 8, MCOMP_MAYBE);
+        assert_int_equal(fake_server_requests(server(1)), before + 3);
+        ASSERT_OK(mcomp_write(fixture.grid, K, data, sizeof data, 0, &fixture.error));
+    }
+}
+
+static void lost_multi_depends_on_its_kind(void **state)
+{
+    uint8_t in[8] = {0};
+    struct mcomp_range ranges[] = {{MCOMP_RANGE_READ, 5, 4, in}, {MCOMP_RANGE_WRITE, 20, 4, in + 4}};
+    (void)state;
+    fake_server_poke(server(0), 5, "data", 4);
+    SCRIPT(0, {.action = FAKE_DROP, .times = 2});
+    ASSERT_OK(mcomp_multi(fixture.grid, ranges, 1, 0, &fixture.error));
+    assert_memory_equal(in, "data", 4);
+    SCRIPT(0, {.action = FAKE_DROP});
+    assert_int_equal(mcomp_multi(fixture.grid, ranges, 2, 0, &fixture.error), MCOMP_UNAVAILABLE);
+    assert_int_equal(fixture.error.span_count, 2);
+    assert_span(&fixture.error, 0, 5, 4, MCOMP_NOT_DONE);
+    assert_span(&fixture.error, 1, 20, 4, MCOMP_MAYBE);
+}
+
+static void lost_status_query_is_sent_again(void **state)
+{
+    struct mcomp_node_status status;
+    (void)state;
+    SCRIPT(0, {.action = FAKE_DROP}, {.action = FAKE_HALF});
+    ASSERT_OK(mcomp_node_status(fixture.grid, 0, &status, 0, &fixture.error));
+    assert_int_equal(status.segment_id, 4711);
+    assert_int_equal(status.node, 0);
+}
+
+/* One of several pieces is lost with its node; the others are done. */
+static void spans_tell_lost_from_done(void **state)
+{
+    uint8_t data[16];
+    (void)state;
+    fixture_fill(data, sizeof data, 8);
+    SCRIPT(1, {.action = FAKE_DROP});
+    assert_int_equal(mcomp_write(fixture.grid, K - 8, data, sizeof data, 0, &fixture.error), MCOMP_UNAVAILABLE);
+    assert_int_equal(fixture.error.node, 1);
+    assert_int_equal(fixture.error.span_count, 2);
+    assert_span(&fixture.error, 0, K - 8, 8, MCOMP_DONE);
+    assert_span(&fixture.error, 1, K, 8, MCOMP_MAYBE);
+}
+
+static void idle_connection_that_was_closed_costs_nothing(void **state)
+{
+    uint8_t data[4] = "abc";
+    (void)state;
+    ASSERT_OK(mcomp_write(fixture.grid, 0, data, 4, 0, &fixture.error));
+    fake_server_drop_all(server(0), false);
+    /* Another call of the same session takes 5 ms; then the connection has been idle for long enough to be looked at before a write. */
+    SCRIPT(1, {.action = FAKE_IGNORE});
+    assert_int_equal(mcomp_read(fixture.grid, K, data, 4, 5, &fixture.error), MCOMP_DEADLINE_EXCEEDED);
+    ASSERT_OK(mcomp_write(fixture.grid, 0, data, 4, 0, &fixture.error));
+    assert_int_equal(fake_server_connections(server(0)), 2);
+}
+
+static void nonsense_drops_the_connection(void **state)
+{
+    static const enum fake_action actions[] = {FAKE_GARBAGE,      FAKE_MALFORMED,  FAKE_TOO_LONG,
+                                               FAKE_WRONG_LENGTH, FAKE_WRONG_KIND, FAKE_WRONG_ID};
+    static const size_t sizes[] = {10, 9000, 300000};
+    uint8_t *buffer = malloc(300000);
+    (void)state;
+    for (size_t i = 0; i < sizeof actions / sizeof actions[0]; i++) {
+        for (size_t j = 0; j < 3; j++) {
+            SCRIPT(0, {.action = actions[i]});
+            assert_int_equal(mcomp_read(fixture.grid, 50, buffer, sizes[j], 0, &fixture.error), MCOMP_INTERNAL);
+            assert_contains(fixture.error.text, "makes no sense");
+            assert_one_span(&fixture.error, 50, sizes[j], MCOMP_NOT_DONE);
+            ASSERT_OK(mcomp_read(fixture.grid, 50, buffer, sizes[j], 0, &fixture.error));
+        }
+    }
+    free(buffer);
+}
+
+static void nonsense_for_a_write_leaves_it_unknown(void **state)
+{
+    static const enum fake_action actions[] = {FAKE_GARBAGE, FAKE_MALFORMED, FAKE_TOO_LONG, FAKE_WRONG_KIND, FAKE_WRONG_ID};
+    uint8_t data[10] = {0};
+    uint64_t value;
+    (void)state;
+    for (size_t i = 0; i < 5; i++) {
+        SCRIPT(0, {.action = actions[i], .times = 3});
+        if (actions[i] != FAKE_WRONG_ID) {
+            assert_int_equal(mcomp_write(fixture.grid, 50, data, sizeof data, 0, &fixture.error), MCOMP_INTERNAL);
+            assert_one_span(&fixture.error, 50, sizeof data, MCOMP_MAYBE);
+        }
+        assert_int_equal(mcomp_fetch_add(fixture.grid, 50, 1, &value, 0, &fixture.error), MCOMP_INTERNAL);
+        assert_one_span(&fixture.error, 50, 8, MCOMP_MAYBE);
+        assert_int_equal(mcomp_compare_and_swap(fixture.grid, 50, 0, 1, &value, 0, &fixture.error), MCOMP_INTERNAL);
+    }
+}
+
+static void multi_with_too_few_answers(void **state)
+{
+    uint8_t in[8] = {0};
+    struct mcomp_range ranges[] = {{MCOMP_RANGE_READ, 5, 4, in}, {MCOMP_RANGE_READ, 20, 4, in + 4}};
+    (void)state;
+    SCRIPT(0, {.action = FAKE_WRONG_LENGTH});
+    assert_int_equal(mcomp_multi(fixture.grid, ranges, 2, 0, &fixture.error), MCOMP_INTERNAL);
+    ASSERT_OK(mcomp_multi(fixture.grid, ranges, 2, 0, &fixture.error));
+}
+
+static void answer_that_comes_twice(void **state)
+{
+    uint8_t in[8];
+    (void)state;
+    SCRIPT(0, {.action = FAKE_TWICE});
+    ASSERT_OK(mcomp_read(fixture.grid, 0, in, sizeof in, 0, &fixture.error));
+    /* The second answer is found by the next call at the latest; a read is not harmed by it. */
+    enum mcomp_status status = mcomp_read(fixture.grid, 0, in, sizeof in, 0, &fixture.error);
+    assert_true(status == MCOMP_OK || status == MCOMP_INTERNAL);
+    ASSERT_OK(mcomp_read(fixture.grid, 0, in, sizeof in, 0, &fixture.error));
+}
+
+static void refusals_are_final_and_quoted(void **state)
+{
+    static const struct {
+        enum mcomp_status status;
+        enum mcomp_outcome outcome;
+    } rows[] = {
+        {MCOMP_INVALID_ARGUMENT, MCOMP_NOT_DONE}, {MCOMP_FAILED_PRECONDITION, MCOMP_NOT_DONE}, {MCOMP_OUT_OF_RANGE, MCOMP_NOT_DONE},
+        {MCOMP_UNIMPLEMENTED, MCOMP_NOT_DONE},    {MCOMP_WRONG_NODE, MCOMP_NOT_DONE},          {MCOMP_INTERNAL, MCOMP_MAYBE},
+        {MCOMP_ABORTED, MCOMP_MAYBE},
+    };
+    uint8_t data[10] = {0};
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        unsigned before = fake_server_requests(server(2));
+        SCRIPT(2, {.action = FAKE_STATUS, .status = rows[i].status, .times = 2});
+        assert_int_equal(mcomp_write(fixture.grid, 2 * K, data, sizeof data, 0, &fixture.error), rows[i].status);
+        assert_int_equal(fixture.error.status, rows[i].status);
+        assert_int_equal(fixture.error.node, 2);
+        assert_contains(fixture.error.text, "the fake server\\nwas told to refuse"); /* one line */
+        assert_one_span(&fixture.error, 2 * K, sizeof data, rows[i].outcome);
+        if (rows[i].status == MCOMP_WRONG_NODE)
+            assert_contains(fixture.error.text, "node 77, \"host77:7777\"");
+        assert_int_equal(mcomp_read(fixture.grid, 2 * K, data, sizeof data, 0, &fixture.error), rows[i].status);
+        assert_one_span(&fixture.error, 2 * K, sizeof data, MCOMP_NOT_DONE);
+        assert_int_equal(fake_server_requests(server(2)), before + 2);
+    }
+    assert_int_equal(fake_server_connections(server(2)), 1);
+}
+
+static void busy_node_is_asked_again(void **state)
+{
+    static const enum mcomp_status statuses[] = {MCOMP_RESOURCE_EXHAUSTED, MCOMP_UNAVAILABLE};
+    uint8_t data[10] = "something", in[10];
+    uint64_t value;
+    (void)state;
+    for (size_t i = 0; i < 2; i++) {
+        unsigned before = fake_server_requests(server(0));
+        SCRIPT(0, {.action = FAKE_STATUS, .status = statuses[i], .times = 3});
+        ASSERT_OK(mcomp_write(fixture.grid, 0, data, sizeof data, 0, &fixture.error));
+        SCRIPT(0, {.action = FAKE_STATUS, .status = statuses[i], .times = 1});
+        ASSERT_OK(mcomp_read(fixture.grid, 0, in, sizeof in, 0, &fixture.error));
+        SCRIPT(0, {.action = FAKE_STATUS, .status = statuses[i], .times = 1});
+        ASSERT_OK(mcomp_fetch_add(fixture.grid, 100, 1, &value, 0, &fixture.error));
+        assert_int_equal(value, i); /* done once each time */
+        assert_memory_equal(in, data, sizeof in);
+        assert_int_equal(fake_server_requests(server(0)), before + 8);
+    }
+    assert_int_equal(fake_server_connections(server(0)), 1);
+}
+
+static void busy_until_the_time_is_over(void **state)
+{
+    uint8_t data[10] = {0};
+    (void)state;
+    SCRIPT(0, {.action = FAKE_STATUS, .status = MCOMP_RESOURCE_EXHAUSTED, .times = 1000000});
+    assert_int_equal(mcomp_write(fixture.grid, 0, data, sizeof data, 60, &fixture.error), MCOMP_RESOURCE_EXHAUSTED);
+    assert_contains(fixture.error.text, "told to refuse");
+    assert_one_span(&fixture.error, 0, sizeof data, MCOMP_NOT_DONE);
+    assert_int_equal(fake_server_connections(server(0)), 1);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        FIXTURE_TEST(lost_read_is_sent_again),
+        FIXTURE_TEST(lost_write_is_unknown_and_never_repeated),
+        FIXTURE_TEST(lost_multi_depends_on_its_kind),
+        FIXTURE_TEST(lost_status_query_is_sent_again),
+        FIXTURE_TEST(spans_tell_lost_from_done),
+        FIXTURE_TEST(idle_connection_that_was_closed_costs_nothing),
+        FIXTURE_TEST(nonsense_drops_the_connection),
+        FIXTURE_TEST(nonsense_for_a_write_leaves_it_unknown),
+        FIXTURE_TEST(multi_with_too_few_answers),
+        FIXTURE_TEST(answer_that_comes_twice),
+        FIXTURE_TEST(refusals_are_final_and_quoted),
+        FIXTURE_TEST(busy_node_is_asked_again),
+        FIXTURE_TEST(busy_until_the_time_is_over),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
