@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "server/conn.h"
 #include "server/io.h"
 
@@ -69,6 +70,13 @@ static bool read_direct(struct conn *conn, const struct wire_request *request)
     return true;
 }
 
+static void log_hello(const struct conn *conn, const struct wire_request *request)
+{
+    char client[OPLOG_CLIENT_TEXT_BYTES], keys[OPLOG_CLIENT_TEXT_BYTES + 16], name[TEXT_QUOTE_BYTES];
+    snprintf(keys, sizeof keys, "client=%s", oplog_client_text(&conn->client, client));
+    log_line(LOG_DEBUG, "conn", "hello", keys, "%s", text_quote(request->full->hello->client, name));
+}
+
 /** Execute on this thread. false: it would have to wait. */
 static bool run_inline(struct conn *conn, const struct wire_request *request, uint64_t reply_bytes)
 {
@@ -81,6 +89,8 @@ static bool run_inline(struct conn *conn, const struct wire_request *request, ui
     if (!result.end)
         return false;
     conn_commit(conn, result.end);
+    if (request->op == WIRE_OP_HELLO)
+        log_hello(conn, request);
     conn->hello_done = caller.hello_done;
     count(conn, request, result.status, result.payload_bytes);
     return true;
