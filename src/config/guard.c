@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What stands between a file and libconfuse 3.3. The library reads the grammar; but it
- *  - counts lines wrongly after comments and after ${…} over several lines, so that messages name the wrong line;
+ *  - counts lines wrongly after comments ("#" alone on line 1 makes the next line the fourth), so that messages name the wrong line;
  *  - takes a comment or a section that the file never closes for a whole one, and so ignores what was meant to follow;
- *  - skips characters that it does not know, and cuts the text at a NUL byte;
- *  - reads or writes one byte behind the buffer of a comment whose length is a multiple of 32;
- *  - leaks when a quoted key has the form "section='title", and puts environment variables into values, which would let one
- *    file mean something else on each machine.
+ *  - skips characters that it does not know, and takes the text to end at a NUL byte;
+ *  - takes "server|workers" for a path, and "node=..." in quotes as well, which go past the section that they stand in;
+ *  - puts environment variables into values, which would let one file mean something else on each machine.
  * So comments are blanked here, and only words, strings behind '=', '=', '{' and '}' pass, in sections that do not nest. */
 #include <stdlib.h>
 #include <string.h>

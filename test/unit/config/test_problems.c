@@ -85,6 +85,7 @@ static void missing_keys(void **state)
         {"grid = g\nnodes = 1\n" NODE0, {{3, "segment_size is missing"}}},
         {"grid = g\nsegment_size = 4KiB\n" NODE0, {{3, "nodes is missing"}}},
         {HEAD "node 0 {\n snapshot_address = \"a:2\"\n}\n", {{4, "node 0 has no address|add address = \"HOST:PORT\""}}},
+        {HEAD "/*\n\n*/ node 0 { }", {{6, "node 0 has no address"}}},
         {HEAD "node 0 { }", {{4, "node 0 has no address"}}},
     };
     CHECK_ALL(table);
@@ -103,6 +104,8 @@ static void map_against_nodes(void **state)
         {SOUND "node first { address = \"b:1\" }", {{5, "\"first\" is not a node's number"}}},
         {SOUND "node -1 { address = \"b:1\" }", {{5, "\"-1\" is not a node's number"}}},
         {SOUND "\nnode 0\n{\n address = \"b:1\"\n}", {{7, "node 0 is given twice|first on line 4"}}},
+        /* What stands in the second of two is not taken for the node's. */
+        {SOUND "node 0 { address = \"b:1\" }\nnode 1 { address = \"b:1\" }", {{5, "node 0 is given twice"}, {6, "node 1 is outside"}}},
         {SOUND "node 00 { address = \"b:1\" }", {{5, "node 0 is given twice"}}},
         {SOUND "node 0 { } node 0x0 { }", {{5, "node 0 is given twice"}, {5, "node 0 is given twice"}}},
         {"grid = g segment_size = 4KiB nodes = 2 node 0 { address = \"a:1\" } node 2 { address = \"a:2\" }",
@@ -316,6 +319,7 @@ static void syntax(void **state)
         {SOUND "server {\nworkers = 1\noplog {\n}\n}", {{7, "inside the one of line 5|close that with }"}, {9, "} closes nothing"}}},
         {SOUND "}\n", {{5, "} closes nothing"}}},
         {SOUND "x y z", {{5, "\"x\" is a section"}, {5, "unknown section \"x\""}}},
+        {"nodes = 3\ngrid g\n", {{2, "\"grid\" needs a value"}}},
         /* The reading ends at the error: what it has seen is checked, what it has not is not called missing. */
         {"nodes = 0\nserver { workers = 99 }\ngrid g\n", {{1, "nodes = \"0\""}, {2, "server.workers"}, {3, "\"grid\" needs a value"}}},
     };
@@ -350,6 +354,7 @@ static void strings_and_characters(void **state)
         {"grid = \xff\xfe", {{1, "byte \\xff is not text"}}},
         {"a = 1\n/* open\nnodes = 1", {{2, "comment|not closed|*/"}}},
         {"/*/", {{1, "comment"}}},
+        {"/*\n\n*/ }\n# x\n}", {{3, "} closes nothing"}, {5, "} closes nothing"}}},
     };
     CHECK_ALL(table);
 }
