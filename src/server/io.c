@@ -169,8 +169,10 @@ static void *io_main(void *arg)
 
 /* ---- life ---- */
 
-static void io_free(struct io *io)
+void io_free(struct io *io)
 {
+    if (!io)
+        return;
     if (io->loop)
         ev_loop_destroy(io->loop);
     arena_close(&io->arena);
@@ -219,5 +221,4 @@ void io_join(struct io *io)
         return;
     pthread_join(io->thread, NULL);
     MC_ASSERT(io->conns == NULL && io->jobs == 0);
-    io_free(io);
 }

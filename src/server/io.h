@@ -57,8 +57,11 @@ void io_job_done(struct job *job);
 /** Begin to stop: finish what is in flight, close connections, end the thread. Any thread; does not wait. */
 void io_drain(struct io *io);
 
-/** Wait for the thread's end and free it. NULL is allowed. */
+/** Wait for the thread's end. NULL is allowed. */
 void io_join(struct io *io);
+
+/** Free it after io_join() and after the end of all workers, which wake its loop. NULL is allowed. */
+void io_free(struct io *io);
 
 /** Whether a line about a single connection may be logged now: a hostile client must not fill the disk. Counts what it denies. */
 bool io_may_log(struct io *io);

@@ -110,10 +110,12 @@ void server_stop(struct server *server)
             io_drain(server->io[i]);
     for (uint32_t i = 0; i < io_threads; i++)
         io_join(server->io[i]);
-    free(server->io);
-    server->io = NULL;
     jobs_stop(server->jobs);
     server->jobs = NULL;
+    for (uint32_t i = 0; i < io_threads; i++) /* not before: the worker that did the last job may still be waking its loop */
+        io_free(server->io[i]);
+    free(server->io);
+    server->io = NULL;
     oplog_close(server->oplog);
     server->oplog = NULL;
     segment_close(server->segment);
