@@ -13,6 +13,8 @@ import wire  # noqa: E402
 from grid import Grid  # noqa: E402
 
 PAGE = os.path.join(HERE, "..", "..", "docs", "protocol.md")
+SHOWN = b"docs-exchange"
+NAME = b"docs-%08d" % (os.getpid() % 10**8)  # as long, and no other test's
 
 
 def exchanges():
@@ -23,7 +25,7 @@ def exchanges():
         sides = {"C": b"", "S": b""}
         for line in paragraph.split("\n")[1:]:
             sides[line[0]] += bytes.fromhex(line[1:])
-        yield sides["C"], sides["S"]
+        yield sides["C"].replace(SHOWN, NAME), sides["S"].replace(SHOWN, NAME)
 
 
 def body(frame):
@@ -44,7 +46,7 @@ class Exchange(unittest.TestCase):
 
     def test_the_exchange_is_real(self):
         seen = 0
-        with Grid(nodes=2, segment_size="64KiB", name="docs-exchange") as grid, wire.Connection(grid.port(0), hello=False) as connection:
+        with Grid(nodes=2, segment_size="64KiB", name=NAME.decode()) as grid, wire.Connection(grid.port(0), hello=False) as connection:
             for sent, expected in exchanges():
                 connection.raw(sent)
                 got = self.receive_frame(connection)
