@@ -12,7 +12,7 @@ from grid import Grid  # noqa: E402
 from waiting import wait_until  # noqa: E402
 from wire import Connection, request  # noqa: E402
 
-LINE = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z client=(?P<client>\S+) op=(?P<op>\w+) addr=0x(?P<addr>[0-9a-f]+) len=(?P<len>\d+) "
+LINE = re.compile(r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z client=(?P<client>\S+) op=(?P<op>[\w-]+) addr=0x(?P<addr>[0-9a-f]+) len=(?P<len>\d+) "
                   r"status=(?P<status>[A-Z_]+)$")
 
 
@@ -48,14 +48,15 @@ class OperationLog(unittest.TestCase):
             grid.stop()
             self.assertIn(("read", "1f00", "6"), [(x["op"], x["addr"], x["len"]) for x in self.lines(grid)])
 
-    def test_several_ranges_of_one_request_can_be_found(self):
-        with Grid(oplog='file = "ops.log"') as grid:
-            with Connection(grid.port()) as node:
-                node.call("multi", writes=[{"address": 100, "data": b"ab"}, {"address": 300, "data": b"cde"}])
-            grid.stop()
-            lines = self.lines(grid)
-            self.assertTrue(lines)
-            self.assertEqual({x["op"] for x in lines}, {"multi"})
+    def test_each_range_of_a_request_with_several_has_a_line(self):
+        for reads in ("false", "true"):
+            with self.subTest(reads=reads), Grid(oplog=f'file = "ops.log" reads = {reads}') as grid:
+                with Connection(grid.port()) as node:
+                    node.call("multi", reads=[{"address": 9, "length": 4}], writes=[{"address": 100, "data": b"ab"}, {"address": 300, "data": b"cde"}])
+                grid.stop()
+                lines = [(x["op"], int(x["addr"], 16), int(x["len"])) for x in self.lines(grid)]
+                expected = [("multi-write", 100, 2), ("multi-write", 300, 3)]
+                self.assertEqual(lines, ([("multi-read", 9, 4)] if reads == "true" else []) + expected)
 
     def test_every_line_is_written_or_counted_as_dropped(self):
         count, batch = case.scale(60000), 500
