@@ -17,7 +17,8 @@ int fixture_setup(void **state)
     struct fixture *fixture = calloc(1, sizeof *fixture);
     if (!fixture)
         return -1;
-    snprintf(fixture->grid, sizeof fixture->grid, "test-%ld-%u", (long)getpid(), number++);
+    snprintf(fixture->grid, sizeof fixture->grid, "unit-%ld-%u", (long)getpid(), number++);
+    snprintf(fixture->other_grid, sizeof fixture->other_grid, "%s-b", fixture->grid);
     fixture->options = (struct segment_options){.grid = fixture->grid,
                                                 .node = 1,
                                                 .nodes = 3,
@@ -46,6 +47,8 @@ int fixture_teardown(void **state)
     segment_close(fixture->segment);
     for (uint32_t node = 0; node < 3; node++)
         unlink(fixture_path(fixture, node, path));
+    snprintf(path, sizeof path, "/dev/shm/mcomp.%s.1", fixture->other_grid);
+    unlink(path);
     free(fixture);
     return 0;
 }

@@ -34,7 +34,8 @@
 #endif
 
 struct fixture {
-    char grid[GRID_NAME_BYTES_MAX + 1]; /* unique to the process and the test */
+    char grid[48];                  /* unique to the process and the test */
+    char other_grid[56];            /* another name; its node 1 is removed at teardown as well */
     struct segment_options options; /* for node 1 of 3 */
     struct segment *segment;        /* NULL while closed */
     /* the object as fixture_map() maps it */

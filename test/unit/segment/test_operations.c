@@ -157,17 +157,17 @@ static void try_fails_at_a_held_stripe_with_nothing_done(void **state)
     assert_false(segment_write_try(segment, 0, 10, 3 * STRIPE_BYTES - 10, data)); /* gets stripes 0 and 1 first */
     assert_false(segment_add_try(segment, 0, held - 4, 1, &word));
     assert_false(segment_cas_try(segment, 0, held + 8, 0, 1, &word));
-    const struct segment_range reads[] = {{0, 8}, {held, 8}};
+    const struct segment_range reads[] = {{0, 8}, {held, 8}, {3 * STRIPE_BYTES, 8}};
     const struct segment_write_range writes[] = {{STRIPE_BYTES, 9, data}, {held + 8, 3, data}};
-    assert_false(segment_multi_try(segment, 0, reads, 2, &word, writes, 2));
+    uint64_t three[3];
+    assert_false(segment_multi_try(segment, 0, reads, 3, three, writes, 2));
     assert_all_free(fixture, 2);
     /* Readers do not exclude readers. */
-    uint64_t two[2];
     assert_true(segment_read_try(segment, held, 64, data));
     assert_true(segment_read_try(segment, 0, 3 * STRIPE_BYTES, data));
     assert_non_null(segment_hold_try(segment, held - 10, 100));
     segment_release(segment, held - 10, 100);
-    assert_true(segment_multi_try(segment, 0, reads, 2, two, writes, 1)); /* writes stripe 1 only */
+    assert_true(segment_multi_try(segment, 0, reads, 3, three, writes, 1)); /* writes stripe 1 only */
     memcpy(model + STRIPE_BYTES, writes[0].data, 9);
     segment_release(segment, held, 10);
     assert_model(segment);

@@ -93,6 +93,9 @@ static void damaged_record_is_data_loss_and_changes_nothing(void **state)
 {
     struct fixture *fixture = *state;
     fixture_close(fixture);
+    fixture->options.redo_bytes = 8192; /* records smaller than the segment */
+    fixture_open(fixture);
+    fixture_close(fixture);
     fixture_map(fixture);
     struct redo_record *good = fixture_record(fixture, 0), *bad = fixture_record(fixture, 3);
     put_record(good, 1, &(struct segment_write_range){0, 4, "good"}, 1);
@@ -101,8 +104,11 @@ static void damaged_record_is_data_loss_and_changes_nothing(void **state)
         put_record(bad, 1, &write, 1);
         switch (defect) {
         case 0: atomic_store(&bad->valid, 2); break;
-        case 1: bad->range_count = 0; break;
-        case 2: bad->range_count = MULTI_RANGES_MAX + 1; break;
+        case 1: bad->range_count = 0; bad->data_bytes = 0; break;
+        case 2: /* one range too many, without bytes as many before it */
+            memset(&bad->range[1], 0, MULTI_RANGES_MAX * sizeof bad->range[0]);
+            bad->range_count = MULTI_RANGES_MAX + 1;
+            break;
         case 3: bad->range_count = UINT32_MAX; break;
         case 4: bad->data_bytes = 4; break;
         case 5: bad->range[0].offset = FIXTURE_BYTES - 2; break;

@@ -81,7 +81,7 @@ static const struct story stories[] = {
     {"add across stripes", add_across_stripes, {STRIPE_BYTES - 3, 8}, 12},
     {"aligned add", add_aligned, {STRIPE_BYTES - 8, 8}, 5},
     {"unaligned compare-and-swap", cas_unaligned, {4091, 8}, 8},
-    {"multi", multi_of_three_stripes, {STRIPE_BYTES - 16, 2 * STRIPE_BYTES + 32}, 20},
+    {"multi", multi_of_three_stripes, {STRIPE_BYTES - 16, 40}, 20},
 };
 
 /* ---- noticing changes ---- */
