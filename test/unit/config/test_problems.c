@@ -370,7 +370,8 @@ static void hostile_bytes(void **state)
     size_t bytes = CONFIG_FILE_BYTES_MAX;
     char *text = malloc(bytes + 1);
     assert_non_null(text);
-    static const char *const fillers[] = {"{", "}", "a{", "x", "=", "\"", "'", "/*", "# ", "a=1 ", "\n", "node 0{}", "server{}", "$", "\\", "a=\"\\\"", "\xe2\x82\xac"};
+    static const char *const fillers[] = {"{", "}", "a{", "x", "=", "\"", "'", "/*", "# ", "a=1 ", "\n",
+                                          "node 0{}", "server{}", "$", "\\", "a=\"\\\"", "\xe2\x82\xac"};
     for (size_t i = 0; i < sizeof fillers / sizeof *fillers; i++) {
         size_t step = strlen(fillers[i]);
         for (size_t at = 0; at + step <= bytes; at += step)
