@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <pthread.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -11,19 +10,16 @@ int out_write_all(int fd, const void *bytes, size_t length)
 {
     const char *from = bytes;
     while (length > 0) {
-        int cancel_state;
-        pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &cancel_state);
         ssize_t n = write(fd, from, length);
-        int reason = errno;
-        if (n < 0 && reason == EAGAIN) /* somebody else made a shared terminal or pipe non-blocking */
-            (void)poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, -1);
-        pthread_setcancelstate(cancel_state, NULL);
-        if (n < 0 && (reason == EINTR || reason == EAGAIN))
-            continue;
-        if (n <= 0)
-            return n < 0 ? reason : EIO;
-        from += n;
-        length -= (size_t)n;
+        int reason = n < 0 ? errno : n == 0 ? EIO : 0;
+        if (reason == EAGAIN) /* somebody else made a shared terminal or pipe non-blocking */
+            reason = poll(&(struct pollfd){.fd = fd, .events = POLLOUT}, 1, -1) < 0 ? errno : 0;
+        if (reason != 0)
+            return reason;
+        if (n > 0) {
+            from += n;
+            length -= (size_t)n;
+        }
     }
     return 0;
 }

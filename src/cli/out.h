@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** Buffered output to a descriptor. Takes no lock that a cancelled thread could leave behind: the only cancellation point is in write(2). */
+/** Buffered output to a descriptor. */
 #ifndef CLI_OUT_H
 #define CLI_OUT_H
 
@@ -26,8 +26,7 @@ void out_text(struct out *out, const char *text);
 /** Write what is buffered. Errors: those of write(2), of this and of all earlier calls; name stands in the text ("standard output"). */
 MUST_CHECK enum mcomp_status out_flush(struct out *out, const char *name, struct err *err);
 
-/** All of the bytes, by write(2), as often as it takes. 0, or errno. A cancellation point, and the only one, if the thread enables
- *  cancellation nowhere else. */
+/** All of the bytes, by write(2), as often as it takes. 0, or errno; EINTR too, so that a signal with a handler ends it. */
 int out_write_all(int fd, const void *bytes, size_t length);
 
 #endif

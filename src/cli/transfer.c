@@ -5,10 +5,12 @@
 #include <inttypes.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -21,6 +23,8 @@
 #define DEPTH_MAX 16u
 #define BULK_PIECE_BYTES (UINT64_C(1) << 20)
 #define DRAIN_NS UINT64_C(2000000000) /* how long an interrupted transfer waits for the pieces under way */
+
+#define SIGNAL_AGAIN_NS 10000000 /* between two signals to a thread that hangs in a system call */
 
 enum piece_state { PIECE_FREE, PIECE_UNDER_WAY, PIECE_DONE, PIECE_FAILED };
 
@@ -80,17 +84,12 @@ int transfer_read_all(int fd, uint8_t *bytes, size_t *length)
     size_t got = 0;
     int reason = 0;
     while (got < *length && reason == 0) {
-        int cancel_state;
-        pthread_setcancelstate(PTHREAD_CANCEL_ENABLE, &cancel_state);
         ssize_t n = read(fd, bytes + got, *length - got);
-        reason = n < 0 ? errno : 0;
-        if (reason == EAGAIN)
-            (void)poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, -1);
-        pthread_setcancelstate(cancel_state, NULL);
         if (n == 0)
             break;
-        if (reason == EINTR || reason == EAGAIN)
-            reason = 0;
+        reason = n < 0 ? errno : 0;
+        if (reason == EAGAIN) /* somebody else made a shared terminal or pipe non-blocking */
+            reason = poll(&(struct pollfd){.fd = fd, .events = POLLIN}, 1, -1) < 0 ? errno : 0;
         got += n > 0 ? (size_t)n : 0;
     }
     *length = got;
@@ -111,12 +110,12 @@ static void wake_main(struct transfer *transfer)
 static void local_step(struct transfer *transfer, uint64_t *counter, enum mcomp_status status, bool last)
 {
     pthread_mutex_lock(&transfer->lock);
-    if (status != MCOMP_OK)
-        transfer->local_failed = true;
-    else if (counter)
+    if (status == MCOMP_OK && counter)
         ++*counter;
-    if (last)
-        transfer->made_all = true;
+    if (!transfer->over) { /* else a failure is the signal that ends us, and what was moved last may be cut */
+        transfer->local_failed = status != MCOMP_OK;
+        transfer->made_all |= last;
+    }
     transfer->moving = false;
     pthread_mutex_unlock(&transfer->lock);
     wake_main(transfer);
@@ -187,7 +186,6 @@ static void make_pieces(struct transfer *transfer)
 static void *local_main(void *arg)
 {
     struct transfer *transfer = arg;
-    pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, NULL);
     if (transfer->plan->direction == TRANSFER_FROM_GRID)
         use_up_pieces(transfer);
     else
@@ -464,17 +462,31 @@ static void close_ring(struct transfer *transfer)
     free(transfer->pieces);
 }
 
-/** End the local thread, wherever it is. */
+static void interrupt_call(int number)
+{
+    (void)number; /* a handler that does nothing, without SA_RESTART: the system call under way returns */
+}
+
+/** End the local thread. It may wait in read(2) or write(2) for somebody who never comes; a signal that comes just before the call is lost,
+ *  so it is repeated. */
 static void stop_local(struct transfer *transfer)
 {
+    struct sigaction action = {.sa_handler = interrupt_call};
+    struct timespec until;
+    sigaction(SIGUSR1, &action, NULL);
     pthread_mutex_lock(&transfer->lock);
     transfer->over = true;
     bool moving = transfer->moving;
     pthread_cond_signal(&transfer->changed);
     pthread_mutex_unlock(&transfer->lock);
-    if (moving) /* it may wait in read(2) or write(2) for somebody who never comes */
-        pthread_cancel(transfer->thread);
-    pthread_join(transfer->thread, NULL);
+    do {
+        if (moving)
+            pthread_kill(transfer->thread, SIGUSR1);
+        clock_gettime(CLOCK_REALTIME, &until);
+        until.tv_nsec += SIGNAL_AGAIN_NS;
+        until.tv_sec += until.tv_nsec / 1000000000;
+        until.tv_nsec %= 1000000000;
+    } while (pthread_timedjoin_np(transfer->thread, NULL, &until) == ETIMEDOUT);
 }
 
 static enum mcomp_status run_open(struct transfer *transfer, struct mcomp *grid, struct err *err)

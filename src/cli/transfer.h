@@ -11,8 +11,8 @@ enum transfer_direction { TRANSFER_FROM_GRID, TRANSFER_TO_GRID };
 #define TRANSFER_UNTIL_END UINT64_MAX
 
 /** Moves bytes on the local side, called on the transfer's thread. FROM_GRID: take all *length bytes. TO_GRID: put up to *length bytes
- *  there, set *length to their number; fewer than asked for means that the input has ended. It may block, and must have no cancellation point but
- *  those of out_write_all() and transfer_read_all(). */
+ *  there, set *length to their number; fewer than asked for means that the input has ended. It may block, in system
+ *  calls that a signal interrupts, and returns then. */
 typedef enum mcomp_status (*transfer_move)(void *self, uint8_t *bytes, size_t *length, struct err *err);
 
 struct transfer_plan {
@@ -52,7 +52,7 @@ uint64_t transfer_piece_atomic(const struct mcomp *grid);
 /** The size of piece for bulk work. */
 uint64_t transfer_piece_bulk(const struct mcomp *grid);
 
-/** Read until *length bytes or the end; *length becomes the number. 0, or errno. A cancellation point. */
+/** Read until *length bytes or the end; *length becomes the number. 0, or errno; EINTR too. */
 int transfer_read_all(int fd, uint8_t *bytes, size_t *length);
 
 /** Tell how a transfer that did not end with DONE ended, and give the exit code. */
