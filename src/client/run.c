@@ -13,7 +13,7 @@
 
 static struct op *op_of(struct deadline *deadline)
 {
-    return (struct op *)((char *)deadline - offsetof(struct op, deadline));
+    return (struct op *)(void *)((char *)deadline - offsetof(struct op, deadline));
 }
 
 static uint64_t earlier(uint64_t a, uint64_t b)

@@ -97,8 +97,7 @@ const struct layout_section *layout_section(const struct layout_section *section
     for (uint32_t i = 0; i < count; i++)
         if (sections[i].kind == (uint32_t)kind)
             return &sections[i];
-    MC_ASSERT(!"section of a checked header");
-    return NULL;
+    mc_assert_failed("a checked header has the section", __FILE__, __LINE__);
 }
 
 const struct layout_section *layout_redo_section(const struct layout_header *header)

@@ -23,15 +23,15 @@
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 
-/** name, argument, letter, help: one list for the parser and for --help. */
-#define OPTIONS(X)                                                                                                \
-    X("config", "FILE", 'c', "configuration; default $MCOMP_CONFIG, ./mcomp.cfg, /etc/mcomp/mcomp.cfg")           \
-    X("node", "I", 'n', "number of this node; default: the one whose address is this machine's")                  \
-    X("log", "FILE", 'l', "append log lines to FILE instead of writing them to standard error")                   \
-    X("log-level", "LEVEL", 'v', "debug, info (default), warn or error")                                          \
-    X("reset", NULL, 'r', "delete this node's segment and all its bytes, and end")                                \
-    X("help", NULL, 'h', "print this, and end")                                                                   \
-    X("version", NULL, 'V', "print the version, and end")
+/** name, whether it takes a value, that value's name, letter, help: one list for the parser and for --help. */
+#define OPTIONS(X)                                                                                                   \
+    X("config", required_argument, "=FILE", 'c', "configuration; default $MCOMP_CONFIG, ./mcomp.cfg, /etc/mcomp/mcomp.cfg") \
+    X("node", required_argument, "=I", 'n', "number of this node; default: the one whose address is this machine's") \
+    X("log", required_argument, "=FILE", 'l', "append log lines to FILE instead of writing them to standard error")  \
+    X("log-level", required_argument, "=LEVEL", 'v', "debug, info (default), warn or error")                         \
+    X("reset", no_argument, "", 'r', "delete this node's segment and all its bytes, and end")                        \
+    X("help", no_argument, "", 'h', "print this, and end")                                                           \
+    X("version", no_argument, "", 'V', "print the version, and end")
 
 struct options {
     struct server_options server;
@@ -44,13 +44,7 @@ static void print_help(void)
 {
     printf("Usage: mcompd [--config FILE] [--node I] [OPTION]...\n"
            "The memory server of one node of an mcomp grid.\n\n");
-#define HELP(name, argument, letter, help)                                                                        \
-    {                                                                                                             \
-        const char *value = argument;                                                                             \
-        char left[32];                                                                                            \
-        snprintf(left, sizeof left, "--%s%s%s", name, value ? "=" : "", value ? value : "");                      \
-        printf("  %-18s %s\n", left, help);                                                                       \
-    }
+#define HELP(name, argument, value, letter, help) printf("  %-18s %s\n", "--" name value, help);
     OPTIONS(HELP)
 #undef HELP
     printf("\nSIGTERM and SIGINT end it in order, SIGHUP reopens the logs. The segment stays in shared memory\n"
@@ -108,7 +102,7 @@ static int take_option(struct options *options, int letter, const char *value)
 
 static int parse_options(int argc, char **argv, struct options *options)
 {
-#define LONG(name, argument, letter, help) {name, argument ? required_argument : no_argument, NULL, letter},
+#define LONG(name, argument, value, letter, help) {name, argument, NULL, letter},
     static const struct option long_options[] = {OPTIONS(LONG){NULL, 0, NULL, 0}};
 #undef LONG
     *options = (struct options){.log_level = LOG_INFO};
