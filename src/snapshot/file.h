@@ -67,7 +67,8 @@ struct snapshot_problem {
 MUST_CHECK enum mcomp_status snapshot_verify(const char *path, void (*report)(void *arg, const struct snapshot_problem *problem),
                                              void (*progress)(void *arg, uint64_t done, uint64_t bytes), void *arg, uint64_t *chunks, struct err *err);
 
-/** Ranges in which two files' arrays differ, at a grain of one byte, neighbours merged; the shorter array counts as ending there (sizes that differ are told by the caller). */
+/** Ranges in which two files' arrays differ, at a grain of one byte, neighbours merged; the shorter array counts as ending there (sizes that
+ *  differ are told by the caller). */
 MUST_CHECK enum mcomp_status snapshot_diff(struct snapshot_reader *left, struct snapshot_reader *right,
                                            void (*range)(void *arg, uint64_t address, uint64_t length), void *arg, struct err *err);
 
