@@ -55,12 +55,12 @@ void conn_insert_after(struct conn *conn, struct piece *before, struct piece *pi
     else
         conn->tail = piece;
     conn->waiting++;
-    conn_mark_dirty(conn);
 }
 
 void conn_append(struct conn *conn, struct piece *piece)
 {
     conn_insert_after(conn, conn->tail, piece);
+    conn_mark_dirty(conn);
 }
 
 void conn_prepend(struct conn *conn, struct piece *piece)

@@ -264,7 +264,7 @@ struct conn {
 struct conn *conn_get(struct mcomp_queue *queue, uint32_t node);
 void conn_close(struct conn *conn);
 
-/** Put a piece at the end, at the front, or behind another of those that wait. */
+/** Put a piece at the end, at the front, or behind another of those that wait. Only the first has the next flush look at it. */
 void conn_append(struct conn *conn, struct piece *piece);
 void conn_prepend(struct conn *conn, struct piece *piece);
 void conn_insert_after(struct conn *conn, struct piece *before, struct piece *piece);

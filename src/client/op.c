@@ -330,6 +330,7 @@ static void abandon(struct piece *piece)
     struct conn *conn = piece->conn;
     if (piece->state == PIECE_WAITING) {
         conn_remove(conn, piece);
+        conn_mark_dirty(conn); /* it may have been what the others waited for */
         slots_give(&conn->queue->slots, piece);
         return;
     }

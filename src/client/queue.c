@@ -26,6 +26,10 @@ static enum mcomp_status open_memory(struct mcomp_queue *queue, struct mcomp_err
     arena_init(&queue->receive_arena);
     arena_init(&queue->send_arena);
     bool ok = queue->conns && queue->used_nodes && queue->received && queue->batch;
+    /* A first block each, which stays: Hello and short messages need no memory later. */
+    ok = ok && arena_alloc(&queue->receive_arena, 1) && arena_alloc(&queue->send_arena, 1);
+    arena_reset(&queue->receive_arena);
+    arena_reset(&queue->send_arena);
     return ok ? MCOMP_OK : error_memory(error);
 }
 

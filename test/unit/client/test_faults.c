@@ -97,7 +97,7 @@ static void idle_connection_that_was_closed_costs_nothing(void **state)
 {
     uint8_t data[4] = "abc";
     (void)state;
-    ASSERT_OK(mcomp_write(fixture.grid, 0, data, 4, 0, &fixture.error));
+    ASSERT_OK(mcomp_write(fixture.grid, K - 2, data, 4, 0, &fixture.error)); /* connects to nodes 0 and 1 */
     fake_server_drop_all(server(0), false);
     /* Another call of the same session takes 5 ms; then the connection has been idle for long enough to be looked at before a write. */
     SCRIPT(1, {.action = FAKE_IGNORE});

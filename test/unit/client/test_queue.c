@@ -170,8 +170,8 @@ static void descriptor_wakes_for_answers(void **state)
 
 static void descriptor_wakes_for_time_outs(void **state)
 {
-    struct record late = {0}, early = {0};
-    uint8_t byte;
+    static struct record late, early; /* the queue is closed after this function */
+    static uint8_t byte;
     (void)state;
     SCRIPT(0, {.action = FAKE_IGNORE, .times = 2});
     ASSERT_OK(mcomp_queue_read(queue, 0, &byte, 1, 60000, record_completion, &late, &fixture.error));

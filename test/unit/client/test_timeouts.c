@@ -115,7 +115,7 @@ static void spans_name_the_node_that_was_late(void **state)
     uint8_t *data = calloc(1, NODES * K);
     (void)state;
     SCRIPT(1, {.action = FAKE_HOLD, .times = 64});
-    assert_int_equal(mcomp_write(fixture.grid, 10, data, NODES * K - 20, 400, &fixture.error), MCOMP_DEADLINE_EXCEEDED);
+    assert_int_equal(mcomp_write(fixture.grid, 10, data, NODES * K - 20, 2000, &fixture.error), MCOMP_DEADLINE_EXCEEDED);
     assert_int_equal(fixture.error.node, 1);
     assert_int_equal(fixture.error.span_count, 3);
     assert_span(&fixture.error, 0, 10, K - 10, MCOMP_DONE);
