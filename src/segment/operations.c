@@ -126,6 +126,16 @@ static ALWAYS_INLINE bool read_optimistic(const struct segment *segment, struct 
            atomic_load_explicit(&span.last->sequence, memory_order_relaxed) == last;
 }
 
+/* Out of line, so that small reads do not pay for its registers. */
+static __attribute__((noinline)) bool read_with_permits(struct segment *segment, struct span span, uint64_t offset, uint64_t length, void *buf, bool wait)
+{
+    if (!take_read(span, wait))
+        return false;
+    memcpy(buf, segment->bytes + offset, length);
+    give_read(span);
+    return true;
+}
+
 static ALWAYS_INLINE bool read_range(struct segment *segment, uint64_t offset, uint64_t length, void *buf, bool wait)
 {
     check_range(segment, offset, length);
@@ -139,11 +149,7 @@ static ALWAYS_INLINE bool read_range(struct segment *segment, uint64_t offset, u
         if (!wait)
             return false;
     }
-    if (!take_read(span, wait))
-        return false;
-    memcpy(buf, segment->bytes + offset, length);
-    give_read(span);
-    return true;
+    return read_with_permits(segment, span, offset, length, buf, wait);
 }
 
 void segment_read(struct segment *segment, uint64_t offset, uint64_t length, void *buf)

@@ -34,9 +34,10 @@ struct segment_info {
 /** Attach to the node's segment, or make it, allocated in full and zero, when there is none. Finishes what a killed predecessor
  *  had begun before it returns. Blocks (allocation of k bytes).
  *  Errors: RESOURCE_EXHAUSTED  /dev/shm is too small (says how much is missing)
- *          FAILED_PRECONDITION the existing segment has another k, N, grid or format (says which, and `mcompd --reset`), or another
- *                              process has it open (names its pid)
- *          DATA_LOSS           the header fails its checksum. */
+ *          FAILED_PRECONDITION the existing segment has another k, N, grid, node or format (says which, and `mcompd --reset`), or another
+ *                              process has it open (names its pid), or another user owns it
+ *          PERMISSION_DENIED   the object may not be opened
+ *          DATA_LOSS           the segment is damaged: its header fails its checksum, it is cut short, a redo record makes no sense. */
 MUST_CHECK enum mcomp_status segment_open(struct segment **segment, const struct segment_options *options, struct err *err);
 
 /** Detach; the memory stays. No operation may be running. NULL is allowed. */
