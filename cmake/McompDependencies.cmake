@@ -13,6 +13,7 @@ endfunction()
 mcomp_pkg(PROTOBUF_C libprotobuf-c libprotobuf-c-dev)
 mcomp_pkg(CONFUSE libconfuse libconfuse-dev)
 mcomp_pkg(JANSSON jansson libjansson-dev)
+mcomp_pkg(ZSTD libzstd libzstd-dev)
 
 # libev has no pkg-config file.
 find_path(LIBEV_INCLUDE ev.h)

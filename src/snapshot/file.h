@@ -11,27 +11,38 @@
 
 #include "base/err.h"
 #include "snapshot.pb-c.h"
+#include "snapshot/chunk.h"
 
-#define SNAPSHOT_PAGE_BYTES 4096u
-#define SNAPSHOT_CHUNK_BYTES (256u << 10)
 #define SNAPSHOT_HEADER_BYTES 4096u /* magic and header record together; chunks follow */
 #define SNAPSHOT_TRAILER_BYTES 64u
 #define SNAPSHOT_SUFFIX ".mcsnap"
 #define SNAPSHOT_TEMPORARY_SUFFIX ".tmp" /* after the name: left behind by a crash, swept at start */
+#define SNAPSHOT_NAME_BYTES 256u
 
 /* ---- writing ---- */
 
 struct snapshot_writer;
 
-/** Begin a file in directory (made if missing) under the temporary name of `name`. Errors: those of open(2), with the path. */
+/** Begin a file in directory (made if missing; its parent is not) under the temporary name of `name`. The file is locked (flock) as long as it is
+ *  being written, so that no other process sweeps it away.
+ *  Errors: those of open(2), with the path; ALREADY_EXISTS when a file has one of the two names. */
 MUST_CHECK enum mcomp_status snapshot_writer_open(struct snapshot_writer **writer, const char *directory, const char *name, uint64_t segment_size,
                                                   uint32_t nodes, struct err *err);
 
-/** Append one chunk as it came (compressed or not). Its pages must be given in ascending order for each node. Memory: O(nodes), whatever the size.
- *  Errors: RESOURCE_EXHAUSTED disk full, …; INVALID_ARGUMENT the chunk is malformed. After an error only snapshot_writer_discard is allowed. */
+/** Append one chunk as it came (compressed or not). Its checksum is verified. Chunks must be given in ascending order for each node. Memory: 1 MiB,
+ *  20 KiB for each node, 32 bytes for 1024 chunks.
+ *  Errors: RESOURCE_EXHAUSTED disk full, …; INVALID_ARGUMENT the chunk is malformed; DATA_LOSS its checksum does not hold. After an error only
+ *  snapshot_writer_discard is allowed. */
 MUST_CHECK enum mcomp_status snapshot_writer_put(struct snapshot_writer *writer, const Mcomp__Snapshot__V1__Chunk *chunk, struct err *err);
 
-/** Index, header, trailer; fsync; rename to name; fsync of the directory. *bytes: of the file. On OK the writer is gone. On failure call discard. */
+/** Bytes of the file so far, header included. */
+uint64_t snapshot_writer_bytes(const struct snapshot_writer *writer);
+/** Pages that the chunks so far hold. */
+uint64_t snapshot_writer_pages(const struct snapshot_writer *writer);
+
+/** Index, header, trailer; fsync; rename to name; fsync of the directory. The writer fills in format_version, segment_size, nodes, page_bytes,
+ *  chunk_bytes and pages_stored of the header, all else is the caller's. *bytes: of the file. On OK the writer is gone. On failure call discard.
+ *  Errors: as of put; INVALID_ARGUMENT a field of the header is out of its bounds; ALREADY_EXISTS. */
 MUST_CHECK enum mcomp_status snapshot_writer_commit(struct snapshot_writer *writer, const Mcomp__Snapshot__V1__Header *header, uint64_t *bytes,
                                                     struct err *err);
 
