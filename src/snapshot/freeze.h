@@ -3,15 +3,16 @@
  *
  *  Pure: no clock, no memory shared with anybody, no I/O. The caller feeds events with the time and carries out the effects before the next event.
  *  A round freezes a node at most once, for ever; it cuts only while it is frozen without a break
- *  since it said so. Safety depends on no time-out. */
+ *  since it said so. Safety depends on no time-out, nor on the time given: events may be late, and their times out of order. */
 #ifndef SNAPSHOT_FREEZE_H
 #define SNAPSHOT_FREEZE_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#define FREEZE_GAP_NS 500000000ull        /* after a freeze that led to no cut, writers get this long before the next */
-#define FREEZE_CAPTURE_NS 60000000000ull  /* a capture younger than this is not given up for another round */
+#define FREEZE_GAP_NS 500000000ull       /* after a freeze that led to no cut, writers get this long before the next */
+#define FREEZE_IDLE_NS 5000000000ull     /* a capture from which nobody has read for this long gives way to another leader's round */
+#define FREEZE_CAPTURE_NS 60000000000ull /* … and for this long ends by itself */
 #define FREEZE_LEASE_NS_MAX 10000000000ull
 
 enum freeze_mode {
@@ -24,12 +25,13 @@ struct freeze {
     enum freeze_mode mode;
     uint32_t round;         /* of DRAINING and FROZEN */
     uint32_t max_round;     /* highest that ever froze the node; outlives the process */
-    uint32_t cut_round;     /* of the last cut; outlives the process */
+    uint32_t cut_round;     /* of the last cut, 0: none; outlives the process */
     bool capture_live;      /* writers preserve pages for cut_round */
     uint64_t held_since_ns; /* DRAINING, FROZEN: when the gate was closed */
     uint64_t lease_end_ns;  /* DRAINING, FROZEN */
-    uint64_t gap_end_ns;    /* NORMAL: no freeze before, except where 0 */
-    uint64_t cut_ns;        /* when the capture began */
+    uint64_t gap_end_ns;    /* NORMAL: no freeze before */
+    uint64_t progress_ns;   /* when the capture began, or was last read from */
+    uint64_t pause_ns;      /* of the last cut: how long writers were held; 0 after a restart */
 };
 
 enum freeze_answer {
@@ -56,12 +58,18 @@ struct freeze_effects {
 /** A server starts: what the header remembers of the last one. */
 void freeze_init(struct freeze *freeze, uint32_t max_round, uint32_t cut_round, bool capture_live, uint64_t now_ns);
 
+/** FREEZE of a round came. lease_ns: after which the node goes on by itself; at most FREEZE_LEASE_NS_MAX counts. */
 void freeze_on_freeze(struct freeze *freeze, uint32_t round, uint64_t lease_ns, uint64_t now_ns, struct freeze_effects *effects);
-/** No write is under way and no transaction in doubt. Only in DRAINING. */
+/** No write is under way and no transaction in doubt, at this instant. Only in DRAINING. */
 void freeze_on_drained(struct freeze *freeze, uint64_t now_ns, struct freeze_effects *effects);
+/** CUT of a round came. */
 void freeze_on_cut(struct freeze *freeze, uint32_t round, uint64_t now_ns, struct freeze_effects *effects);
+/** UNFREEZE came: the leader gave the round up before the cut. */
 void freeze_on_unfreeze(struct freeze *freeze, uint32_t round, uint64_t now_ns, struct freeze_effects *effects);
+/** END came, or the process that captured for the round is gone: it is over here, whatever became of it. */
 void freeze_on_end(struct freeze *freeze, uint32_t round, uint64_t now_ns, struct freeze_effects *effects);
+/** The leader has read on in the capture of the round. No effects. */
+void freeze_on_progress(struct freeze *freeze, uint32_t round, uint64_t now_ns);
 /** Time has passed: leases run out. */
 void freeze_on_time(struct freeze *freeze, uint64_t now_ns, struct freeze_effects *effects);
 /** When freeze_on_time has something to do; UINT64_MAX: never. */

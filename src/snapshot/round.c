@@ -15,7 +15,21 @@ static void clear(struct round_effects *effects)
 static bool waits_for(const struct round *round, uint32_t node)
 {
     const struct round_node *state = &round->node[node];
-    return round->phase == ROUND_FREEZING ? !state->frozen : round->phase == ROUND_CUTTING && !state->cut;
+    switch (round->phase) {
+    case ROUND_FREEZING: return !state->frozen;
+    case ROUND_CUTTING: return !state->cut;
+    case ROUND_COLLECTING: return !state->captured;
+    default: return false;
+    }
+}
+
+/** The first node that the phase waits for; nodes: none. */
+static uint32_t first_missing(const struct round *round)
+{
+    uint32_t node = 0;
+    while (node < round->nodes && !waits_for(round, node))
+        node++;
+    return node;
 }
 
 /** Send to those that the phase still waits for. */
@@ -49,6 +63,12 @@ static void discard(struct round *round, uint32_t node, const char *why, struct 
     round->phase = ROUND_IDLE;
 }
 
+void round_init(struct round *round, uint32_t seen)
+{
+    memset(round, 0, sizeof *round);
+    round->seen = seen;
+}
+
 void round_start(struct round *round, uint32_t number, uint32_t nodes, uint64_t now_ns, struct round_effects *effects)
 {
     MC_ASSERT(round->phase == ROUND_IDLE && number > round->seen && nodes >= 1 && nodes <= GRID_NODES_MAX);
@@ -58,16 +78,30 @@ void round_start(struct round *round, uint32_t number, uint32_t nodes, uint64_t 
     send_phase(round, now_ns, effects);
 }
 
+void round_see(struct round *round, uint32_t number)
+{
+    if (number > round->seen)
+        round->seen = number;
+}
+
+static bool freezing_is_over(const struct round *round, uint64_t now_ns)
+{
+    return round->phase == ROUND_FREEZING && now_ns >= round->phase_ns + ROUND_FREEZE_NS;
+}
+
 void round_on_frozen(struct round *round, uint32_t node, uint64_t now_ns, struct round_effects *effects)
 {
     MC_ASSERT(node < round->nodes);
+    if (freezing_is_over(round, now_ns)) { /* the timer is late: leases run out, and nodes would only refuse the cut */
+        round_on_time(round, now_ns, effects);
+        return;
+    }
     clear(effects);
     if (round->phase != ROUND_FREEZING)
         return;
     round->node[node].frozen = true;
-    for (uint32_t i = 0; i < round->nodes; i++)
-        if (!round->node[i].frozen)
-            return;
+    if (first_missing(round) < round->nodes)
+        return;
     round->frozen_ns = now_ns;
     enter(round, ROUND_CUTTING, now_ns);
     send_phase(round, now_ns, effects);
@@ -76,13 +110,13 @@ void round_on_frozen(struct round *round, uint32_t node, uint64_t now_ns, struct
 void round_on_refused(struct round *round, uint32_t node, bool old, uint32_t max_round, uint64_t now_ns, struct round_effects *effects)
 {
     (void)now_ns;
+    MC_ASSERT(node < round->nodes);
     clear(effects);
-    if (max_round > round->seen)
-        round->seen = max_round;
+    round_see(round, max_round);
     /* A node that is frozen already refuses nothing: this is an echo of a repeated FREEZE. */
     if (round->phase != ROUND_FREEZING || round->node[node].frozen)
         return;
-    discard(round, node, old ? "a later round has frozen it already" : "another round holds it, or has only just ended", effects);
+    discard(round, node, old ? "it has taken part in this round, or a later one, before" : "another round holds it, or has only just ended", effects);
 }
 
 void round_on_cut(struct round *round, uint32_t node, bool done, uint64_t pause_ns, uint64_t now_ns, struct round_effects *effects)
@@ -95,15 +129,23 @@ void round_on_cut(struct round *round, uint32_t node, bool done, uint64_t pause_
         discard(round, node, "it did not stay frozen until the cut: its lease ran out, or its server was restarted", effects);
         return;
     }
-    round->node[node].cut = true;
+    round->node[node].cut = true; /* late or not: it would have refused, had its lease run out */
     if (pause_ns > round->longest_pause_ns)
         round->longest_pause_ns = pause_ns;
-    for (uint32_t i = 0; i < round->nodes; i++)
-        if (!round->node[i].cut)
-            return;
+    if (first_missing(round) < round->nodes)
+        return;
     round->cut_ns = now_ns;
     enter(round, ROUND_COLLECTING, now_ns);
+    for (uint32_t i = 0; i < round->nodes; i++)
+        round->node[i].heard_ns = now_ns;
     effects->outcome = ROUND_COLLECT;
+}
+
+void round_on_progress(struct round *round, uint32_t node, uint64_t now_ns)
+{
+    MC_ASSERT(node < round->nodes);
+    if (now_ns > round->node[node].heard_ns)
+        round->node[node].heard_ns = now_ns;
 }
 
 void round_on_captured(struct round *round, uint32_t node, uint64_t now_ns, struct round_effects *effects)
@@ -113,9 +155,8 @@ void round_on_captured(struct round *round, uint32_t node, uint64_t now_ns, stru
     if (round->phase != ROUND_COLLECTING)
         return;
     round->node[node].captured = true;
-    for (uint32_t i = 0; i < round->nodes; i++)
-        if (!round->node[i].captured)
-            return;
+    if (first_missing(round) < round->nodes)
+        return;
     round->collected_ns = now_ns;
     enter(round, ROUND_COMMITTING, now_ns);
     effects->outcome = ROUND_COMMIT;
@@ -124,8 +165,10 @@ void round_on_captured(struct round *round, uint32_t node, uint64_t now_ns, stru
 void round_on_failed(struct round *round, uint32_t node, const char *why, uint64_t now_ns, struct round_effects *effects)
 {
     (void)now_ns;
+    MC_ASSERT(node == UINT32_MAX || node < round->nodes);
     clear(effects);
-    if (round->phase != ROUND_IDLE)
+    bool needed = node == UINT32_MAX || (round->phase != ROUND_COMMITTING && !round->node[node].captured);
+    if (round->phase != ROUND_IDLE && needed)
         discard(round, node, why, effects);
 }
 
@@ -139,28 +182,45 @@ void round_on_committed(struct round *round, uint64_t now_ns, struct round_effec
     send_end(round, effects);
 }
 
+/** When the round has waited long enough for this node; UINT64_MAX: it does not wait for it. */
+static uint64_t limit_of(const struct round *round, uint32_t node)
+{
+    if (!waits_for(round, node))
+        return UINT64_MAX;
+    switch (round->phase) {
+    case ROUND_FREEZING: return round->phase_ns + ROUND_FREEZE_NS;
+    case ROUND_CUTTING: return round->phase_ns + ROUND_CUT_NS;
+    default: return round->node[node].heard_ns + ROUND_SILENCE_NS;
+    }
+}
+
+static const char *why_late(enum round_phase phase)
+{
+    switch (phase) {
+    case ROUND_FREEZING: return "it was not frozen in time: it does not answer, or a write lasts too long";
+    case ROUND_CUTTING: return "it did not answer to the cut in time";
+    default: return "it stopped sending its part";
+    }
+}
+
 void round_on_time(struct round *round, uint64_t now_ns, struct round_effects *effects)
 {
     clear(effects);
-    if (round->phase != ROUND_FREEZING && round->phase != ROUND_CUTTING)
-        return;
-    uint64_t limit_ns = round->phase == ROUND_FREEZING ? ROUND_FREEZE_NS : ROUND_CUT_NS;
-    if (now_ns >= round->phase_ns + limit_ns) {
-        uint32_t silent = 0;
-        while (!waits_for(round, silent))
-            silent++;
-        discard(round, silent, round->phase == ROUND_FREEZING ? "it was not frozen in time: it does not answer, or a write lasts too long"
-                                                              : "it did not answer to the cut in time", effects);
-        return;
+    for (uint32_t i = 0; i < round->nodes; i++) {
+        if (now_ns >= limit_of(round, i)) {
+            discard(round, i, why_late(round->phase), effects);
+            return;
+        }
     }
-    if (now_ns >= round->repeat_ns)
+    if ((round->phase == ROUND_FREEZING || round->phase == ROUND_CUTTING) && now_ns >= round->repeat_ns)
         send_phase(round, now_ns, effects);
 }
 
 uint64_t round_next_ns(const struct round *round)
 {
-    if (round->phase != ROUND_FREEZING && round->phase != ROUND_CUTTING)
-        return UINT64_MAX;
-    uint64_t end_ns = round->phase_ns + (round->phase == ROUND_FREEZING ? ROUND_FREEZE_NS : ROUND_CUT_NS);
-    return end_ns < round->repeat_ns ? end_ns : round->repeat_ns;
+    uint64_t next_ns = round->phase == ROUND_FREEZING || round->phase == ROUND_CUTTING ? round->repeat_ns : UINT64_MAX;
+    for (uint32_t i = 0; i < round->nodes; i++)
+        if (limit_of(round, i) < next_ns)
+            next_ns = limit_of(round, i);
+    return next_ns;
 }

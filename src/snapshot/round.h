@@ -10,26 +10,21 @@
 #include <stdint.h>
 
 #include "base/limits.h"
+#include "snapshot/number.h"
 
-#define ROUND_FREEZE_NS 250000000ull /* for all nodes to be frozen */
-#define ROUND_CUT_NS 250000000ull    /* for all nodes to cut, from the first CUT on */
-#define ROUND_LEASE_NS 500000000ull  /* asked of the nodes; longer than the two before are apart */
-#define ROUND_REPEAT_NS 50000000ull  /* unanswered FREEZE and CUT are sent again */
+#define ROUND_FREEZE_NS 250000000ull    /* for all nodes to be frozen */
+#define ROUND_CUT_NS 250000000ull       /* for all nodes to cut, from the first CUT on */
+#define ROUND_LEASE_NS 500000000ull     /* asked of the nodes */
+#define ROUND_REPEAT_NS 50000000ull     /* unanswered FREEZE and CUT are sent again */
+#define ROUND_SILENCE_NS 10000000000ull /* while collecting, a node that sends nothing for this long has failed */
 
-/** Numbers of rounds: counter << 8 | node of the leader. */
-#define ROUND_COUNTER_MAX ((1u << 24) - 1)
-
-/** The leader's next number: above every one that it has seen; 0 when there is none left. */
-static inline uint32_t round_number_after(uint32_t seen, uint32_t leader)
-{
-    uint32_t counter = (seen >> 8) + 1;
-    return counter > ROUND_COUNTER_MAX ? 0 : counter << 8 | leader;
-}
+_Static_assert(ROUND_LEASE_NS >= ROUND_FREEZE_NS + ROUND_CUT_NS, "a node that froze at once still holds when the last CUT is sent");
 
 enum round_phase { ROUND_IDLE, ROUND_FREEZING, ROUND_CUTTING, ROUND_COLLECTING, ROUND_COMMITTING };
 
 struct round_node {
     bool frozen, cut, captured;
+    uint64_t heard_ns; /* COLLECTING: when it last sent something */
 };
 
 struct round {
@@ -63,17 +58,27 @@ struct round_effects {
     char why[ROUND_WHY_BYTES];   /* DISCARDED: for people */
 };
 
-/** round is zero, or over (IDLE). number: from round_number_after(round->seen, …). */
+/** seen: the highest number known to the node, of the rounds that froze it and of those that it led before its process was started again. */
+void round_init(struct round *round, uint32_t seen);
+/** round is IDLE. number: from round_number_after(round->seen, …), and stored where the next process of this node will find it for round_init: a number
+ *  that is used twice could take late answers to the first round for answers to the second. */
 void round_start(struct round *round, uint32_t number, uint32_t nodes, uint64_t now_ns, struct round_effects *effects);
-/** Answers; those of other rounds are to be dropped by the caller, duplicates are not. */
+
+/* Answers; those of other rounds are to be dropped by the caller (but their max_round is welcome to round_see), duplicates are not. */
+
+void round_see(struct round *round, uint32_t number);
 void round_on_frozen(struct round *round, uint32_t node, uint64_t now_ns, struct round_effects *effects);
 void round_on_refused(struct round *round, uint32_t node, bool old, uint32_t max_round, uint64_t now_ns, struct round_effects *effects);
 void round_on_cut(struct round *round, uint32_t node, bool done, uint64_t pause_ns, uint64_t now_ns, struct round_effects *effects);
+/** A part of the node's state has arrived, or the leader is not ready to ask for one (its disk is slow). No effects. */
+void round_on_progress(struct round *round, uint32_t node, uint64_t now_ns);
+/** All of it has, and the node says that its capture was valid to the end. */
 void round_on_captured(struct round *round, uint32_t node, uint64_t now_ns, struct round_effects *effects);
-/** A node cannot go on, or the leader itself cannot (node UINT32_MAX: its disk, say). */
+/** A node cannot go on, or the leader itself cannot (node UINT32_MAX: its disk, say). A node that has given all it had to give does no harm. */
 void round_on_failed(struct round *round, uint32_t node, const char *why, uint64_t now_ns, struct round_effects *effects);
 void round_on_committed(struct round *round, uint64_t now_ns, struct round_effects *effects);
 void round_on_time(struct round *round, uint64_t now_ns, struct round_effects *effects);
+/** When round_on_time has something to do; UINT64_MAX: never. */
 uint64_t round_next_ns(const struct round *round);
 
 #endif
