@@ -29,8 +29,8 @@ static long model_futex(_Atomic uint32_t *word, int operation, uint32_t value);
 #undef atomic_compare_exchange_weak_explicit
 #define atomic_load_explicit(object, order) (point(), *(object))
 #define atomic_store_explicit(object, value, order) (point(), (void)(*(object) = (value)))
-#define atomic_fetch_add_explicit(object, value, order) ({ point(); uint64_t sum = (*(object) += (value)); sum - (value); })
-#define atomic_fetch_sub_explicit(object, value, order) ({ point(); uint64_t rest = (*(object) -= (value)); rest + (value); })
+#define atomic_fetch_add_explicit(object, value, order) ({ point(); *(object) += (value); uint64_t sum = *(object); sum - (value); })
+#define atomic_fetch_sub_explicit(object, value, order) ({ point(); *(object) -= (value); uint64_t rest = *(object); rest + (value); })
 #define atomic_compare_exchange_weak_explicit(object, expected, desired, success, failure) model_cas(object, expected, desired)
 #define syscall(number, word, operation, value, ...) model_futex(word, operation, (uint32_t)(value))
 #include "segment/semaphore.c" /* NOLINT: the code under test, with the names above */
