@@ -16,6 +16,14 @@ need_proc() {
     die "/proc is missing. Mount it first: mount -t proc proc /proc"
 }
 
+# Tests of what is shown on a terminal need pseudo-terminals; without them they are skipped. A bare chroot has none until somebody mounts them.
+want_terminals() {
+    [ -c /dev/pts/ptmx ] && return 0
+    if is_root && [ -d /dev/pts ] && mount -t devpts -o ptmxmode=0666,gid=5 devpts /dev/pts 2>/dev/null; then
+        say "mounted /dev/pts, which was missing"
+    fi
+}
+
 # need_shared_memory MIB: segments are POSIX shared memory, so /dev/shm must be there and hold them. In a chroot it may be a plain folder,
 # which serves as well, with the speed of its disk.
 need_shared_memory() {

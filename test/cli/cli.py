@@ -4,6 +4,7 @@ import os
 import pty
 import subprocess
 import sys
+import unittest
 
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 sys.path.insert(0, os.path.join(TOP, "test", "lib"))
@@ -43,7 +44,10 @@ class Terminal:
     """mcomp with standard output, error, or both on a terminal of its own; what is not there is a pipe."""
 
     def __init__(self, *arguments, config=None, stdout=True, stderr=False, columns=80, env=None, **options):
-        self.master, slave = pty.openpty()
+        try:
+            self.master, slave = pty.openpty()
+        except OSError as error:
+            raise unittest.SkipTest(f"no pseudo-terminals here: {error}") from None
         self._set_width(slave, columns)
         options = {"stdin": subprocess.DEVNULL, **options}
         self.process = subprocess.Popen(command_line(arguments, config), stdout=slave if stdout else subprocess.PIPE,

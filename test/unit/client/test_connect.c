@@ -4,6 +4,7 @@
 #include "fixture.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -233,7 +234,11 @@ static void every_address_of_a_name_is_tried(void **state)
     char path[128];
     uint8_t byte;
     struct mcomp *grid;
+    struct addrinfo *addresses;
     (void)state;
+    if (getaddrinfo("localhost", NULL, NULL, &addresses) != 0)
+        skip(); /* a machine without /etc/hosts */
+    freeaddrinfo(addresses);
     snprintf(path, sizeof path, "%s/localhost.cfg", fixture.fake.directory);
     FILE *file = fopen(path, "w");
     assert_non_null(file);
