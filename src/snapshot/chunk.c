@@ -115,7 +115,7 @@ void chunk_opener_close(struct chunk_opener *opener)
     *opener = (struct chunk_opener){0};
 }
 
-static enum mcomp_status check_shape(const Chunk *chunk, uint64_t segment_size, uint32_t nodes, struct err *err)
+static enum mcomp_status check_place(const Chunk *chunk, uint64_t segment_size, uint32_t nodes, struct err *err)
 {
     if (chunk->address / segment_size >= nodes)
         return err_set(err, MCOMP_INVALID_ARGUMENT, "chunk at address %llu, outside a grid of %u nodes with %llu bytes each",
@@ -123,14 +123,19 @@ static enum mcomp_status check_shape(const Chunk *chunk, uint64_t segment_size, 
     if (chunk_window_of(segment_size, chunk->address) != chunk->address)
         return err_set(err, MCOMP_INVALID_ARGUMENT, "chunk at address %llu, where no window begins", (unsigned long long)chunk->address);
     uint32_t pages = chunk_window_bytes(segment_size, chunk->address) / SNAPSHOT_PAGE_BYTES;
-    if (chunk->pages == 0 || (pages < SNAPSHOT_CHUNK_PAGES && chunk->pages >> pages != 0))
+    if (pages < SNAPSHOT_CHUNK_PAGES && chunk->pages >> pages != 0)
         return err_set(err, MCOMP_INVALID_ARGUMENT, "chunk at address %llu with pages %#llx; its window has %u", (unsigned long long)chunk->address,
                        (unsigned long long)chunk->pages, pages);
+    return MCOMP_OK;
+}
+
+static enum mcomp_status check_lengths(const Chunk *chunk, struct err *err)
+{
     size_t bytes = stored_bytes(chunk->pages);
     bool right = chunk->compression == NONE   ? chunk->data.len == bytes && chunk->data_crc32c == 0
-                 : chunk->compression == ZSTD ? chunk->data.len > 0 && chunk->data.len < bytes
+                 : chunk->compression == ZSTD ? chunk->data.len < bytes
                                               : false;
-    if (!right)
+    if (!right || chunk->data.len == 0)
         return err_set(err, MCOMP_INVALID_ARGUMENT, "chunk at address %llu with %zu bytes of data, compression %d, for %zu bytes of pages",
                        (unsigned long long)chunk->address, chunk->data.len, (int)chunk->compression, bytes);
     return MCOMP_OK;
@@ -168,7 +173,9 @@ static enum mcomp_status unpack(struct chunk_opener *opener, const Chunk *chunk,
 enum mcomp_status chunk_open(struct chunk_opener *opener, const Chunk *chunk, uint64_t segment_size, uint32_t nodes, const uint8_t **pages,
                              struct err *err)
 {
-    enum mcomp_status status = check_shape(chunk, segment_size, nodes, err);
+    enum mcomp_status status = segment_size ? check_place(chunk, segment_size, nodes, err) : MCOMP_OK;
+    if (status == MCOMP_OK)
+        status = check_lengths(chunk, err);
     if (status != MCOMP_OK)
         return status;
     *pages = chunk->data.data;

@@ -59,8 +59,8 @@ struct chunk_opener {
 
 void chunk_opener_close(struct chunk_opener *opener);
 
-/** Check that the chunk is one of a grid of `nodes` segments of segment_size bytes, that its lengths are right and its checksum holds. *pages: the stored
- *  pages one behind the other, in chunk->data or in the opener, valid until its next use.
+/** Check that the chunk is one of a grid of `nodes` segments of segment_size bytes (0: unknown, not checked), that its lengths are right and its
+ *  checksum holds. *pages: the stored pages one behind the other, in chunk->data or in the opener, valid until its next use.
  *  Errors: INVALID_ARGUMENT malformed; DATA_LOSS damaged; RESOURCE_EXHAUSTED. The text names the address. */
 MUST_CHECK enum mcomp_status chunk_open(struct chunk_opener *opener, const Mcomp__Snapshot__V1__Chunk *chunk, uint64_t segment_size, uint32_t nodes,
                                         const uint8_t **pages, struct err *err);

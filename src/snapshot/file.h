@@ -53,7 +53,8 @@ void snapshot_writer_discard(struct snapshot_writer *writer);
 
 struct snapshot_reader;
 
-/** Open and check magic, trailer, header and index. Errors: NOT_FOUND, DATA_LOSS with what is wrong and at which offset. */
+/** Open and check magic, trailer, header and index. Memory: 20 KiB for each node, 30 bytes for 1024 chunks, 1 MiB.
+ *  Errors: those of open(2); INVALID_ARGUMENT no regular file; DATA_LOSS with what is wrong and at which offset; UNIMPLEMENTED a later format. */
 MUST_CHECK enum mcomp_status snapshot_reader_open(struct snapshot_reader **reader, const char *path, struct err *err);
 void snapshot_reader_close(struct snapshot_reader *reader);
 const Mcomp__Snapshot__V1__Header *snapshot_reader_header(const struct snapshot_reader *reader);
@@ -63,48 +64,59 @@ uint64_t snapshot_reader_grid_bytes(const struct snapshot_reader *reader);
  *  Errors: OUT_OF_RANGE; DATA_LOSS, naming file offset and address range lost. */
 MUST_CHECK enum mcomp_status snapshot_reader_read(struct snapshot_reader *reader, uint64_t address, uint64_t length, void *buf, struct err *err);
 
-/** The first window at or after address that has a chunk: its address, or UINT64_MAX. For walking without reading zeros. */
+/** The first window that has a chunk and ends after address: its first address (which may lie before `address`), or UINT64_MAX. For walking without
+ *  reading zeros; chunk_window_bytes() is its length. Errors: DATA_LOSS as of read. */
 MUST_CHECK enum mcomp_status snapshot_reader_next(struct snapshot_reader *reader, uint64_t address, uint64_t *found, struct err *err);
 
 /** One problem of a file. */
 struct snapshot_problem {
     uint64_t offset, bytes;    /* in the file */
-    uint64_t address, length;  /* of the grid, that is lost; length 0: none, or unknown */
-    char text[256];
+    uint64_t address, length;  /* of the grid, that is lost; length 0: nothing is, or it cannot be told */
+    char text[ERR_TEXT_BYTES]; /* what is wrong there */
 };
 
-/** Check everything: each record, checksum, index entry. report is called for each problem, in file order. *chunks: read and found sound.
- *  Returns OK when there was none, else DATA_LOSS. Works on a file that snapshot_reader_open refuses. progress (may be NULL): bytes done of bytes. */
+/** Check everything: each record, checksum, index entry. report is called for each problem, in file order; several times for one bad range when more
+ *  than one range of addresses is lost with it. *chunks: read and found sound. Works on a file that snapshot_reader_open refuses, and on a disk that
+ *  refuses to read some of it. progress (may be NULL): bytes done of bytes.
+ *  Returns OK when there was no problem, else DATA_LOSS. Errors: those of open(2); INVALID_ARGUMENT no regular file; UNIMPLEMENTED a later format. */
 MUST_CHECK enum mcomp_status snapshot_verify(const char *path, void (*report)(void *arg, const struct snapshot_problem *problem),
                                              void (*progress)(void *arg, uint64_t done, uint64_t bytes), void *arg, uint64_t *chunks, struct err *err);
 
-/** Ranges in which two files' arrays differ, at a grain of one byte, neighbours merged; the shorter array counts as ending there (sizes that
- *  differ are told by the caller). */
+/** Ranges in which two files' arrays differ, ascending, at a grain of one byte, neighbours merged. Where one array is shorter, the comparison ends
+ *  with it (the caller tells of it). The files may have other k and N. Errors: as of read; ranges before the damage were reported. */
 MUST_CHECK enum mcomp_status snapshot_diff(struct snapshot_reader *left, struct snapshot_reader *right,
                                            void (*range)(void *arg, uint64_t address, uint64_t length), void *arg, struct err *err);
 
 /* ---- the directory ---- */
 
-/** "GRID-00000123-20260203T101112Z.mcsnap" for a round. */
-void snapshot_name(char *name, size_t room, const char *grid, uint32_t round, uint64_t utc_ns);
+/** "GRID-0000abcd-20260203T101112Z.mcsnap" for a round: its number in hexadecimal, the time of the cut in UTC. */
+void snapshot_name(char name[SNAPSHOT_NAME_BYTES], const char *grid, uint32_t round, uint64_t utc_ns);
 
-/** Remove temporary files left by a crash. *removed: how many. */
+/** The highest round that a name in the directory has, be the file complete, damaged or temporary; 0 if there is none, or no directory. So that a
+ *  leader numbers its rounds above all that are on disk: retention takes a lower number for an older file. */
+MUST_CHECK enum mcomp_status snapshot_highest_round(const char *directory, const char *grid, uint32_t *round, struct err *err);
+
+/** Remove temporary files of the grid that nobody writes any more. *removed: how many. A missing directory is an empty one.
+ *  Errors: those of opendir(3) and unlink(2), after all files were tried. */
 MUST_CHECK enum mcomp_status snapshot_sweep(const char *directory, const char *grid, uint32_t *removed, struct err *err);
 
-/** Remove the oldest files of the grid beyond the newest `keep` good ones; never the last good one. */
+/** Remove the oldest sound files of the grid beyond the newest `keep` (0 counts as 1), by round, then by time. Sound is as in snapshot_list. Damaged
+ *  files neither count nor go: that is for people to decide. Errors: as of sweep. */
 MUST_CHECK enum mcomp_status snapshot_retain(const char *directory, const char *grid, uint32_t keep, struct err *err);
 
 struct snapshot_entry {
-    char name[256];
+    char name[SNAPSHOT_NAME_BYTES];
     uint64_t bytes;
-    uint32_t round;
-    bool sound;            /* header and trailer could be read */
-    char problem[256];
-    uint64_t cut_utc_ns, segment_size, duration_ns, longest_pause_ns, pages_stored;
+    uint32_t round;        /* as the name has it */
+    bool sound;            /* trailer, header and index could be read, and agree with the name */
+    char problem[ERR_TEXT_BYTES]; /* unless sound: what is wrong */
+    uint64_t cut_utc_ns;   /* from the header; unless sound: from the name */
+    uint64_t segment_size, duration_ns, longest_pause_ns, pages_stored; /* zero unless sound, as is nodes */
     uint32_t nodes;
 };
 
-/** Files of the grid, newest round first. *entries is malloc'ed, the caller frees it. */
+/** Files of the grid, newest round first; what is not named like one is passed over. *entries is malloc'ed, the caller frees it; NULL when there is
+ *  none. A missing directory is an empty one. Errors: those of opendir(3); RESOURCE_EXHAUSTED. */
 MUST_CHECK enum mcomp_status snapshot_list(const char *directory, const char *grid, struct snapshot_entry **entries, size_t *count, struct err *err);
 
 #endif

@@ -408,7 +408,7 @@ static enum mcomp_status complete(struct snapshot_writer *writer, const Header *
     header.chunk_bytes = SNAPSHOT_CHUNK_BYTES;
     header.pages_stored = writer->pages;
     uint8_t begin[SNAPSHOT_HEADER_BYTES], end[SNAPSHOT_TRAILER_BYTES];
-    struct format_trailer trailer = {.format_version = FORMAT_VERSION};
+    struct format_trailer trailer = {.format_version = FORMAT_VERSION, .segment_size = writer->segment_size, .nodes = writer->nodes};
     enum mcomp_status status = format_header_put(begin, &header, err);
     if (status == MCOMP_OK)
         status = append_index(writer, &trailer, err);

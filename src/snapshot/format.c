@@ -11,6 +11,12 @@
 #include "base/le.h"
 #include "wire/varint.h"
 
+bool format_shape_ok(uint64_t segment_size, uint64_t nodes)
+{
+    return segment_size > 0 && segment_size % SNAPSHOT_PAGE_BYTES == 0 && nodes >= 1 && nodes <= GRID_NODES_MAX &&
+           segment_size <= (uint64_t)INT64_MAX / nodes;
+}
+
 /* ---- the trailer ---- */
 
 enum { /* offsets in the trailer; what is not named is zero */
@@ -19,7 +25,9 @@ enum { /* offsets in the trailer; what is not named is zero */
     TRAILER_INDEX_OFFSET = 16,
     TRAILER_INDEX_BYTES = 24,
     TRAILER_INDEX_CRC = 32,
+    TRAILER_NODES = 36,
     TRAILER_FILE_BYTES = 40,
+    TRAILER_SEGMENT_SIZE = 48,
     TRAILER_CRC = 60
 };
 
@@ -44,7 +52,9 @@ void format_trailer_put(uint8_t out[SNAPSHOT_TRAILER_BYTES], const struct format
     le64_put(out + TRAILER_INDEX_OFFSET, trailer->index_offset);
     le64_put(out + TRAILER_INDEX_BYTES, trailer->index_bytes);
     put32(out + TRAILER_INDEX_CRC, trailer->index_crc);
+    put32(out + TRAILER_NODES, trailer->nodes);
     le64_put(out + TRAILER_FILE_BYTES, trailer->file_bytes);
+    le64_put(out + TRAILER_SEGMENT_SIZE, trailer->segment_size);
     put32(out + TRAILER_CRC, crc32c(0, out, TRAILER_CRC));
 }
 
@@ -60,24 +70,20 @@ enum mcomp_status format_trailer_get(struct format_trailer *trailer, const uint8
                                        .index_offset = le64_get(in + TRAILER_INDEX_OFFSET),
                                        .index_bytes = le64_get(in + TRAILER_INDEX_BYTES),
                                        .index_crc = get32(in + TRAILER_INDEX_CRC),
-                                       .file_bytes = le64_get(in + TRAILER_FILE_BYTES)};
+                                       .nodes = get32(in + TRAILER_NODES),
+                                       .file_bytes = le64_get(in + TRAILER_FILE_BYTES),
+                                       .segment_size = le64_get(in + TRAILER_SEGMENT_SIZE)};
     if (trailer->format_version > FORMAT_VERSION)
         return err_set(err, MCOMP_UNIMPLEMENTED, "the file has format %" PRIu32 ", and this version of mcomp reads formats up to %u",
                        trailer->format_version, FORMAT_VERSION);
     uint8_t canonical[SNAPSHOT_TRAILER_BYTES];
     format_trailer_put(canonical, trailer);
-    if (trailer->format_version == 0 || memcmp(in, canonical, sizeof canonical) != 0)
+    if (trailer->format_version == 0 || memcmp(in, canonical, sizeof canonical) != 0 || !format_shape_ok(trailer->segment_size, trailer->nodes))
         return err_set(err, MCOMP_DATA_LOSS, "the trailer is not one of format %u", FORMAT_VERSION);
     return MCOMP_OK;
 }
 
 /* ---- the header ---- */
-
-bool format_shape_ok(uint64_t segment_size, uint64_t nodes)
-{
-    return segment_size > 0 && segment_size % SNAPSHOT_PAGE_BYTES == 0 && nodes >= 1 && nodes <= GRID_NODES_MAX &&
-           segment_size <= (uint64_t)INT64_MAX / nodes;
-}
 
 bool format_grid_name_ok(const char *name)
 {

@@ -30,6 +30,12 @@ enum format_record { FORMAT_HEADER = 0x0a, FORMAT_CHUNK = 0x12, FORMAT_BLOCK = 0
 #define FORMAT_BLOCK_RECORD_BYTES_MAX (64u + FORMAT_BLOCK_CHUNKS * (10u + 10u + 4u))
 #define FORMAT_INDEX_BYTES_PER_BLOCK_MAX 34u
 
+/** Bytes that the index of a file may have: all blocks but each node's last are full. */
+static inline uint64_t format_index_bytes_max(uint64_t file_bytes)
+{
+    return 64 + FORMAT_INDEX_BYTES_PER_BLOCK_MAX * (GRID_NODES_MAX + file_bytes / FORMAT_CHUNK_RECORD_BYTES_MIN / FORMAT_BLOCK_CHUNKS);
+}
+
 /** What the trailer says. */
 struct format_trailer {
     uint32_t format_version;
@@ -37,6 +43,8 @@ struct format_trailer {
     uint64_t index_offset, index_bytes; /* with its length prefix */
     uint32_t index_crc;
     uint64_t file_bytes;
+    uint64_t segment_size; /* both as the header has them, so that a damaged header costs no more than itself */
+    uint32_t nodes;
 };
 
 void format_trailer_put(uint8_t out[SNAPSHOT_TRAILER_BYTES], const struct format_trailer *trailer);
