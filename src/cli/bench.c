@@ -13,9 +13,12 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/units.h"
 #include "cli/interrupt.h"
 
 #define EVENTS_MAX 64
+#define NS_PER_S UINT64_C(1000000000)
+#define SHOW_TIME_MS 1000
 
 /** All of one run. Owner: bench_run(). */
 struct bench {
@@ -301,13 +304,24 @@ static void *worker_main(void *arg)
     return NULL;
 }
 
+static void show_time_left(const struct bench *bench)
+{
+    char text[UNITS_TEXT_BYTES];
+    uint64_t now_ns = clock_mono_ns(), left_s = now_ns < bench->end_ns ? (bench->end_ns - now_ns) / NS_PER_S + 1 : 0;
+    fprintf(stderr, "\rbench  %s left\033[K", units_format_duration(left_s * NS_PER_S, text));
+    fflush(stderr);
+}
+
 /** Until all threads have ended. The second signal ends the process: a node that does not answer must not hold us. */
 static void wait_for_workers(struct bench *bench, int signal_fd, struct bench_report *report)
 {
     struct pollfd fds[] = {{.fd = bench->ended_fd, .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
     uint64_t ended;
+    bool show_time = bench->plan->show_time;
     while (atomic_load(&bench->running) > 0) {
-        if (poll(fds, 2, -1) < 0 && errno != EINTR)
+        if (show_time)
+            show_time_left(bench);
+        if (poll(fds, 2, show_time ? SHOW_TIME_MS : -1) < 0 && errno != EINTR)
             break;
         if ((fds[0].revents & POLLIN) && read(bench->ended_fd, &ended, sizeof ended) < 0 && errno != EAGAIN)
             break;
@@ -318,6 +332,8 @@ static void wait_for_workers(struct bench *bench, int signal_fd, struct bench_re
         report->interrupted = true;
         atomic_store(&bench->stop, true);
     }
+    if (show_time)
+        fputs("\r\033[K", stderr);
 }
 
 static void add_up(struct bench_report *report, const struct bench_report *part, uint64_t size)

@@ -28,6 +28,7 @@ struct bench_plan {
     uint32_t threads;     /* at most connections */
     uint32_t timeout_ms;
     bool synchronous;     /* depth and connections are 1: the synchronous calls */
+    bool show_time;       /* on standard error, a terminal: the time left */
 };
 
 /** What was seen between warm-up and end. An operation counts when its end falls there. */

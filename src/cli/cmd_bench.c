@@ -94,6 +94,7 @@ static bool make_plan(const struct cli *cli, const struct mcomp *grid, const str
         .threads = (uint32_t)settings->threads,
         .timeout_ms = cli_timeout_ms(cli, CLI_TIMEOUT_DEFAULT_MS),
         .synchronous = settings->depth == 1 && settings->connections == 1,
+        .show_time = cli->err_terminal,
     };
     return true;
 }

@@ -5,7 +5,7 @@ import json
 import signal
 import unittest
 
-from cli import run, start
+from cli import Terminal, run, start
 import case
 from grid import Grid
 from waiting import wait_for_end, wait_until
@@ -77,6 +77,12 @@ class Bench(unittest.TestCase):
             said = run("bench", "--seconds", "0.1", "--depth", 2, config=grid.config).stdout
             for word in ("read of 64 B", "depth 2", "operations ", "latency ", "p50", "p99.9", "errors      0"):
                 self.assertIn(word, said)
+
+    def test_time_left_is_shown_on_a_terminal_and_removed(self):
+        with Grid() as grid:
+            terminal = Terminal("bench", "--seconds", "0.1", config=grid.config, stdout=False, stderr=True)
+            self.assertRegex(terminal.finish(), r"^(\rbench  1 s left\x1b\[K)+.*\r\x1b\[K$")
+            self.assertEqual(terminal.process.returncode, 0)
 
     def test_node_that_dies_is_reported(self):
         with Grid(nodes=2) as grid:

@@ -147,6 +147,18 @@ class Interrupted(unittest.TestCase):
             finally:
                 grid.servers[1].process.send_signal(signal.SIGCONT)
 
+    def test_temporary_file_goes_although_nobody_reads_our_messages(self):
+        with Grid(nodes=2) as grid:
+            files = set(os.listdir(grid.directory))
+            grid.kill(1)
+            reader, writer = os.pipe()
+            os.close(reader)
+            process = start("--timeout", "300ms", "save", 0, "all", grid.path("out"), config=grid.config, stderr=writer)
+            os.close(writer)
+            process.stdout.close()
+            self.assertEqual(wait_for_end(process), 4)
+            self.assertEqual(set(os.listdir(grid.directory)), files)
+
     def test_read_that_nobody_reads_ends(self):
         with Grid(segment_size="64MiB") as grid:
             process = start("read", 0, "all", config=grid.config)

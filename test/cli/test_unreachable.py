@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Nodes that are not there: exit code 4, what can be shown is shown, and nothing waits for longer than the time-out."""
 import json
+import subprocess
 import unittest
 
-from cli import run
+from cli import RUN_S, command_line, environment, run
 import case
 from grid import Grid
 
@@ -73,6 +74,23 @@ class SomeThere(unittest.TestCase):
             self.assertEqual(done.returncode, 4)
             self.assertIn("done      0x0 to 0xffff (64 KiB)", done.stderr)
             self.assertIn("not done  0x10000 to 0x1ffff (64 KiB)", done.stderr)
+
+    def test_load_over_a_node_that_is_down_tells_of_pieces_behind_it_too(self):
+        with Grid(nodes=3, segment_size="4MiB") as grid:
+            grid.kill(1)
+            done = run("--timeout", "3s", "load", "-", 0, config=grid.config, stdin=bytes(12 << 20))
+            self.assertEqual(done.returncode, 4)
+            self.assertEqual(done.stderr.splitlines()[1:], ["  done      0x0 to 0x3fffff (4 MiB)", "  not done  0x400000 to 0x7fffff (4 MiB)",
+                                                            "  done      0x800000 to 0xbfffff (4 MiB)"])
+
+    def test_messages_never_go_to_a_node(self):
+        """Where standard descriptors are closed, sockets must not take their places."""
+        with Grid(nodes=3) as grid:
+            grid.kill(1)
+            subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command_line((*TIMEOUT, "status"), grid.config)], env=environment(), check=False,
+                           timeout=RUN_S)
+            nodes = json.loads(run(*TIMEOUT, "--json", "status", config=grid.config).stdout)
+            self.assertEqual([nodes[i]["connections_broken"] for i in (0, 2)], [0, 0])
 
     def test_other_configuration_is_a_mismatch(self):
         with Grid() as grid:
