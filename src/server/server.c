@@ -5,29 +5,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
 #include "server/io.h"
-
-enum mcomp_status server_configure(struct config *config, uint32_t *node, const struct server_options *options, struct err *err)
-{
-    const char *path = options->config_path ? options->config_path : config_default_path();
-    enum mcomp_status code = config_load(config, path, stderr, err);
-    if (code != MCOMP_OK)
-        return code;
-    if (options->has_node) {
-        *node = options->node;
-        if (*node >= config->nodes)
-            code = err_set(err, MCOMP_INVALID_ARGUMENT, "--node %u: %s has the nodes 0 to %u", *node, path, config->nodes - 1);
-    } else {
-        code = config_find_self(config, node, err);
-    }
-    if (code != MCOMP_OK)
-        config_free(config);
-    return code;
-}
 
 /** Threads that write to the segment: I/O threads first, then workers. */
 static uint32_t writer_count(const struct config *config)
@@ -121,6 +104,33 @@ void server_stop(struct server *server)
     segment_close(server->segment);
     server->segment = NULL;
     config_free(&server->config);
+}
+
+/* ---- connections ---- */
+
+void server_refuse(void *arg, int fd)
+{
+    struct server *server = arg;
+    uint8_t frame[EXEC_SMALL_REPLY_BYTES];
+    struct wire_request none = {.op = WIRE_OP_NONE};
+    const uint8_t *end = exec_put_error(&server->exec, frame, &none, MCOMP_RESOURCE_EXHAUSTED,
+                                        "the node serves as many connections as max_connections allows");
+    (void)!send(fd, frame, (size_t)(end - frame), MSG_DONTWAIT | MSG_NOSIGNAL);
+    atomic_fetch_add(&server->refused, 1);
+}
+
+bool server_serve(void *arg, int fd)
+{
+    struct server *server = arg;
+    if (atomic_load(&server->connections) >= server->config.server.max_connections)
+        return false;
+    atomic_fetch_add(&server->connections, 1);
+    if (io_adopt(server->io[server->next_io++ % server->config.server.io_threads], fd)) {
+        atomic_fetch_add(&server->accepted, 1);
+        return true;
+    }
+    atomic_fetch_sub(&server->connections, 1);
+    return false;
 }
 
 /* ---- status ---- */

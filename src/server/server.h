@@ -13,7 +13,6 @@
 #include "server/oplog.h"
 
 struct io;
-struct listener;
 
 /** One mcompd. Owner: main(). The plain members are set before threads start and then only read; the atomics are everybody's. */
 struct server {
@@ -24,6 +23,7 @@ struct server {
     struct oplog *oplog;     /* owned; NULL = none */
     struct io **io;          /* owned, config.server.io_threads elements */
     uint64_t started_ns;     /* monotonic */
+    uint32_t next_io;        /* main thread's: which I/O thread gets the next connection */
 
     _Atomic uint32_t connections;   /* open now */
     _Atomic uint64_t accepted, refused;
@@ -38,21 +38,16 @@ static inline bool server_over_budget(struct server *server)
                atomic_load_explicit(&server->buffered_out, memory_order_relaxed) >= server->config.server.max_buffers;
 }
 
-struct server_options {
-    const char *config_path; /* NULL: the default path */
-    bool has_node;
-    uint32_t node;
-};
-
-/** Load the configuration (all that is wrong with it goes to standard error) and find the node's number. The caller frees config on OK. */
-MUST_CHECK enum mcomp_status server_configure(struct config *config, uint32_t *node, const struct server_options *options, struct err *err);
-
 /** Attach to the segment and start the threads. server->config and server->exec.node are set, the rest is zero. Blocks.
  *  On failure everything is undone, config included, and err tells what and what would be right. */
 MUST_CHECK enum mcomp_status server_start(struct server *server, struct err *err);
 
 /** Finish what is in flight, end the threads, flush the log, detach. Safe on a half-started server. */
 void server_stop(struct server *server);
+
+/** The main loop's calls of struct listener_calls: a connection goes to the next I/O thread, unless there are max_connections already. */
+bool server_serve(void *server, int fd);
+void server_refuse(void *server, int fd);
 
 /** Answer to StatusQuery; any thread. */
 void server_fill_status(void *server, Mcomp__V1__StatusResult *result);

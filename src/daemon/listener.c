@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "server/listener.h"
+#include "daemon/listener.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -11,8 +11,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "server/io.h"
-#include "server/notify.h"
+#include "daemon/notify.h"
 
 #define BACKLOG 4096
 #define ACCEPTS_PER_EVENT 256u /* then other events of the main loop get their turn */
@@ -93,41 +92,24 @@ static void log_refused(struct listener *listener, const char *why)
     if (ev_is_active(&listener->calm))
         return;
     char keys[64];
-    uint64_t refused = atomic_load(&listener->server->refused);
-    snprintf(keys, sizeof keys, "refused=%" PRIu64, refused - listener->refused_logged);
-    listener->refused_logged = refused;
+    snprintf(keys, sizeof keys, "refused=%" PRIu64, listener->refused - listener->refused_logged);
+    listener->refused_logged = listener->refused;
     log_line(LOG_WARN, "listener", "accept", keys, "%s", why);
     ev_timer_start(listener->loop, &listener->calm);
 }
 
-/** Tell a client why it is not served, as far as its socket takes it, and close. */
-static void refuse(struct listener *listener, int fd)
+static void refuse(struct listener *listener, int fd, const char *why)
 {
-    uint8_t frame[EXEC_SMALL_REPLY_BYTES];
-    struct wire_request none = {.op = WIRE_OP_NONE};
-    const uint8_t *end = exec_put_error(&listener->server->exec, frame, &none, MCOMP_RESOURCE_EXHAUSTED,
-                                        "the node serves as many connections as max_connections allows");
-    (void)!send(fd, frame, (size_t)(end - frame), MSG_DONTWAIT | MSG_NOSIGNAL);
+    listener->calls.refuse(listener->calls.arg, fd);
     close(fd);
-    atomic_fetch_add(&listener->server->refused, 1);
+    listener->refused++;
+    log_refused(listener, why);
 }
 
 static void serve(struct listener *listener, int fd)
 {
-    struct server *server = listener->server;
-    if (atomic_load(&server->connections) >= server->config.server.max_connections) {
-        refuse(listener, fd);
-        log_refused(listener, "max_connections is reached: connections are being refused");
-        return;
-    }
-    atomic_fetch_add(&server->connections, 1);
-    struct io *io = server->io[listener->next_io++ % server->config.server.io_threads];
-    if (io_adopt(io, fd)) {
-        atomic_fetch_add(&server->accepted, 1);
-        return;
-    }
-    atomic_fetch_sub(&server->connections, 1);
-    refuse(listener, fd);
+    if (!listener->calls.serve(listener->calls.arg, fd))
+        refuse(listener, fd, listener->calls.full);
 }
 
 /** No descriptor is left for the next client. Give up the spare one, take the client, and turn it away; without this the loop would
@@ -138,10 +120,12 @@ static bool refuse_without_descriptor(struct listener *listener, int listening)
         return false;
     close(listener->spare_fd);
     int fd = accept4(listening, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    static const char why[] = "out of file descriptors: connections are being refused; raise the limit (ulimit -n, LimitNOFILE=)";
     if (fd >= 0)
-        refuse(listener, fd);
+        refuse(listener, fd, why);
+    else
+        log_refused(listener, why);
     listener->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
-    log_refused(listener, "out of file descriptors: connections are being refused; raise the limit (ulimit -n, LimitNOFILE=)");
     return fd >= 0;
 }
 
@@ -191,9 +175,9 @@ static void calm_cb(struct ev_loop *loop, ev_timer *watcher, int events)
         ev_io_start(loop, &listener->socket[i].watcher);
 }
 
-enum mcomp_status listener_start(struct listener *listener, struct server *server, struct ev_loop *loop, struct err *err)
+enum mcomp_status listener_start(struct listener *listener, const struct listener_calls *calls, struct ev_loop *loop, struct err *err)
 {
-    listener->server = server;
+    listener->calls = *calls;
     listener->loop = loop;
     listener->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
     if (listener->spare_fd < 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "server/notify.h"
+#include "daemon/notify.h"
 
 #include <stddef.h>
 #include <stdlib.h>
