@@ -157,6 +157,21 @@ static bool set_flag(struct check *check, const struct setting *setting, bool *o
     return true;
 }
 
+static bool set_choice(struct check *check, const struct setting *setting, void *field)
+{
+    const char *const *choices = setting->key->choices;
+    char what[96] = "is not one of the words that may stand here: write ";
+    for (uint32_t i = 0; choices[i]; i++) {
+        if (strcmp(setting->value, choices[i]) == 0) {
+            memcpy(field, &i, sizeof i);
+            return true;
+        }
+        size_t used = strlen(what);
+        snprintf(what + used, sizeof what - used, "%s%s", i ? " or " : "", choices[i]);
+    }
+    return wrong_value(check, setting, what);
+}
+
 static bool set_segment_size(struct check *check, const struct setting *setting, uint64_t bytes)
 {
     char what[160];
@@ -368,6 +383,9 @@ static void check_setting(struct check *check, const struct setting *setting)
     case KIND_FLAG:
         valid = set_flag(check, setting, (bool *)field);
         break;
+    case KIND_CHOICE:
+        valid = set_choice(check, setting, field);
+        break;
     case KIND_PATH:
         valid = set_path(check, setting, field, sizeof check->config->snapshot.directory);
         break;
@@ -390,6 +408,7 @@ static void set_initial(struct check *check)
         char path[32];
         switch (key->kind) {
         case KIND_COUNT:
+        case KIND_CHOICE:
             memcpy(field, &count, sizeof count);
             break;
         case KIND_BYTES:
@@ -420,6 +439,18 @@ static void check_missing_keys(struct check *check)
     }
 }
 
+/** Cut to what makes sense for the segment, or make it half of that. */
+static void settle_preserve_limit(struct check *check)
+{
+    struct config *config = check->config;
+    uint64_t least = CONFIG_PRESERVE_PAGES_MIN * PAGE_BYTES, *limit = &config->snapshot.preserve_limit;
+    if (!check->given[key_index(schema_find_key(SECTION_SNAPSHOT, "preserve_limit"))].line)
+        *limit = config->segment_size / 2 > least ? config->segment_size / 2 : least;
+    if (*limit > config->segment_size)
+        *limit = config->segment_size;
+    *limit -= *limit % PAGE_BYTES;
+}
+
 static void check_sums(struct check *check)
 {
     struct config *config = check->config;
@@ -432,6 +463,8 @@ static void check_sums(struct check *check)
     /* One request lies inside one segment, so that a longer limit cannot be reached. */
     if (size->valid && config->server.max_message > config->segment_size)
         config->server.max_message = config->segment_size;
+    if (size->valid)
+        settle_preserve_limit(check);
     const struct given *buffers = &check->given[key_index(schema_find_key(SECTION_SERVER, "max_buffers"))];
     const struct given *message = &check->given[key_index(schema_find_key(SECTION_SERVER, "max_message"))];
     uint64_t least = config->server.max_message + FRAME_OVERHEAD_BYTES;

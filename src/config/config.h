@@ -26,6 +26,8 @@ struct config_node {
     struct config_endpoint snapshot_address; /* snapshot process; host empty when the file gives none */
 };
 
+enum config_compression { CONFIG_COMPRESSION_NONE, CONFIG_COMPRESSION_ZSTD };
+
 /** Everything that mcomp.cfg says, checked. All sizes in bytes, all times in nanoseconds. */
 struct config {
     char path[4096]; /* file it came from */
@@ -48,6 +50,11 @@ struct config {
         uint64_t interval_ns; /* 0 = only on request; default 60 s */
         char directory[4096]; /* default "snapshots"; a relative one has the folder of the file put before it, so it can be opened as it is */
         uint32_t keep;        /* 1 … 1000000, default 5 */
+        uint64_t preserve_limit; /* bytes of preserved pages on each node, whole pages: at least CONFIG_PRESERVE_PAGES_MIN, or segment_size where that is
+                                    less; at most segment_size. Default half of segment_size */
+        uint64_t rate_limit;     /* bytes of its segment that each node captures in a second; 0 = as fast as it can (default) */
+        enum config_compression compression; /* default none */
+        uint64_t takeover_ns;    /* silence of the leader after which the next node leads; 100 ms … , default 10 s */
     } snapshot;
     struct {
         char file[4096]; /* empty = no operation log (default); the folder of the file put before it as above */
@@ -55,6 +62,7 @@ struct config {
     } oplog;
 };
 
+#define CONFIG_PRESERVE_PAGES_MIN 64u /* some writers at once, each with a page or two */
 #define CONFIG_FILE_BYTES_MAX (1u << 20) /* 256 nodes need 30 KiB; what is larger is something else */
 
 /** Read and check a file. On failure *config is all zero, all that is wrong goes line by line into problems (may be NULL;

@@ -52,7 +52,7 @@ enum schema_section {
     SECTION_UNKNOWN, /* not in the schema */
 };
 
-enum schema_kind { KIND_GRID, KIND_COUNT, KIND_BYTES, KIND_TIME, KIND_FLAG, KIND_PATH, KIND_ENDPOINT };
+enum schema_kind { KIND_GRID, KIND_COUNT, KIND_BYTES, KIND_TIME, KIND_FLAG, KIND_CHOICE, KIND_PATH, KIND_ENDPOINT };
 
 struct schema_key {
     enum schema_section section;
@@ -64,10 +64,11 @@ struct schema_key {
     const char *zero_means;   /* not NULL: 0 is allowed too, and means this */
     uint64_t initial;         /* value when the file gives none */
     const char *initial_path; /* the same for PATH */
+    const char *const *choices; /* CHOICE: words for the values 0, 1, …, then NULL */
     const char *example;      /* a right value, as written in a file */
 };
 
-#define SCHEMA_KEYS 18u
+#define SCHEMA_KEYS 22u
 extern const struct schema_key schema_keys[SCHEMA_KEYS];
 
 /** "node", "server", …; "" for SECTION_ROOT. */

@@ -47,6 +47,10 @@ static void print_value(const struct config *config, const struct schema_key *ke
         else
             print_time(out, number);
         return;
+    case KIND_CHOICE:
+        memcpy(&count, field, sizeof count);
+        fprintf(out, "%s", key->choices[count]);
+        return;
     case KIND_FLAG:
         fprintf(out, "%s", *(const bool *)field ? "true" : "false");
         return;

@@ -13,8 +13,12 @@
 #define SECOND (1000 * MS)
 #define YEAR (8760 * 3600 * SECOND)
 
+#define INITIAL_BY_SUMS 0 /* check_sums() knows it */
 #define FIELD(name) offsetof(struct config, name)
 #define NODE_FIELD(name) offsetof(struct config_node, name)
+
+static const char *const compressions[] = {[CONFIG_COMPRESSION_NONE] = "none", [CONFIG_COMPRESSION_ZSTD] = "zstd", NULL};
+_Static_assert(sizeof(enum config_compression) == sizeof(uint32_t), "a KIND_CHOICE is read and written as uint32_t");
 
 const struct schema_key schema_keys[SCHEMA_KEYS] = {
     {.section = SECTION_ROOT, .name = "grid", .kind = KIND_GRID, .required = true, .offset = FIELD(grid), .example = "\"demo\""},
@@ -51,6 +55,14 @@ const struct schema_key schema_keys[SCHEMA_KEYS] = {
      .initial_path = "snapshots", .example = "\"snapshots\""},
     {.section = SECTION_SNAPSHOT, .name = "keep", .kind = KIND_COUNT, .offset = FIELD(snapshot.keep),
      .least = 1, .most = 1000000, .initial = 5, .example = "5"},
+    {.section = SECTION_SNAPSHOT, .name = "preserve_limit", .kind = KIND_BYTES, .offset = FIELD(snapshot.preserve_limit),
+     .least = CONFIG_PRESERVE_PAGES_MIN * PAGE_BYTES, .most = INT64_MAX, .initial = INITIAL_BY_SUMS, .example = "\"32MiB\""},
+    {.section = SECTION_SNAPSHOT, .name = "rate_limit", .kind = KIND_BYTES, .offset = FIELD(snapshot.rate_limit),
+     .least = MIB, .most = TIB, .zero_means = "as fast as it can", .initial = 0, .example = "\"200MiB\""},
+    {.section = SECTION_SNAPSHOT, .name = "compression", .kind = KIND_CHOICE, .offset = FIELD(snapshot.compression),
+     .choices = compressions, .initial = CONFIG_COMPRESSION_NONE, .example = "\"zstd\""},
+    {.section = SECTION_SNAPSHOT, .name = "takeover", .kind = KIND_TIME, .offset = FIELD(snapshot.takeover_ns),
+     .least = 100 * MS, .most = YEAR, .initial = 10 * SECOND, .example = "\"10s\""},
 
     {.section = SECTION_OPLOG, .name = "file", .kind = KIND_PATH, .offset = FIELD(oplog.file),
      .zero_means = "no operation log", .initial_path = "", .example = "\"mcomp.oplog\""},

@@ -224,6 +224,12 @@ static void numbers(void **state)
         {SOUND "snapshot { keep = 0 }", {{5, "snapshot.keep|from 1 to 1000000"}}},
         {SOUND "snapshot { keep = 1000001 }", {{5, "snapshot.keep|from 1 to 1000000"}}},
         {SOUND "snapshot { directory = \"\" }", {{5, "snapshot.directory|path of a folder"}}},
+        {SOUND "snapshot { preserve_limit = 0 }", {{5, "snapshot.preserve_limit|from 256 KiB to 2^63-1 bytes"}}},
+        {SOUND "snapshot { preserve_limit = 262143 }", {{5, "snapshot.preserve_limit|from 256 KiB"}}},
+        {SOUND "snapshot { rate_limit = 1023KiB }", {{5, "snapshot.rate_limit|from 1 MiB to 1 TiB, or 0 (as fast as it can)"}}},
+        {SOUND "snapshot { compression = lz4 }", {{5, "snapshot.compression = \"lz4\"|write none or zstd"}}},
+        {SOUND "snapshot { compression = \"\" }", {{5, "write none or zstd"}}},
+        {SOUND "snapshot { takeover = 0 }", {{5, "snapshot.takeover|from 100 ms to 8760 h"}}},
         {SOUND "oplog { reads = maybe }", {{5, "oplog.reads = \"maybe\"|true or false"}}},
         {SOUND "oplog { reads = 1 }", {{5, "write true or false"}}},
     };

@@ -45,6 +45,10 @@ static void defaults(void **state)
     assert_int_equal(c->snapshot.interval_ns, 60 * SECOND);
     assert_string_equal(c->snapshot.directory, "snapshots");
     assert_int_equal(c->snapshot.keep, 5);
+    assert_int_equal(c->snapshot.preserve_limit, 32 << 20);
+    assert_int_equal(c->snapshot.rate_limit, 0);
+    assert_int_equal(c->snapshot.compression, CONFIG_COMPRESSION_NONE);
+    assert_int_equal(c->snapshot.takeover_ns, 10 * SECOND);
     assert_string_equal(c->oplog.file, "");
     assert_false(c->oplog.reads);
     assert_int_equal(config_grid_bytes(c), 64 << 20);
@@ -63,7 +67,8 @@ static void every_key(void **state)
                                       "node 0 {\n  address = 127.0.0.1:7100\n  snapshot_address = \"[::1]:7200\"\n}\n"
                                       "server { io_threads = 64 workers = 0x10 max_connections = 1048576 max_message = 1GiB inline_max = 0\n"
                                       "  idle_timeout = 1.5h stall_timeout = '250 ms' max_buffers = 1TiB }\n"
-                                      "snapshot { interval = 0 directory = \"/var/lib/\\\"x\\\\y\" keep = 1000000 }\n"
+                                      "snapshot { interval = 0 directory = \"/var/lib/\\\"x\\\\y\" keep = 1000000\n"
+                                      "  preserve_limit = '1 MiB' rate_limit = 200MB compression = \"zstd\" takeover = 100ms }\n"
                                       "oplog { file = \"a b.log\" reads = on }\n");
     const struct config *c = &parsed.config;
     assert_string_equal(c->grid, "My_grid-1.2");
@@ -85,10 +90,41 @@ static void every_key(void **state)
     assert_int_equal(c->snapshot.interval_ns, 0);
     assert_string_equal(c->snapshot.directory, "/var/lib/\"x\\y");
     assert_int_equal(c->snapshot.keep, 1000000);
+    assert_int_equal(c->snapshot.preserve_limit, 1 << 20);
+    assert_int_equal(c->snapshot.rate_limit, 200000000);
+    assert_int_equal(c->snapshot.compression, CONFIG_COMPRESSION_ZSTD);
+    assert_int_equal(c->snapshot.takeover_ns, SECOND / 10);
     assert_string_equal(c->oplog.file, "a b.log");
     assert_true(c->oplog.reads);
     assert_int_equal(config_grid_bytes(c), UINT64_C(3) << 30);
     parsed_free(&parsed);
+}
+
+static void preserve_limit_fits_the_segment(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *segment_size, *given;
+        uint64_t limit;
+    } table[] = {
+        {"1GiB", "", 512 << 20},
+        {"260KiB", "", 256 << 10},                               /* half would be less than the least */
+        {"4096", "", 4096},                                      /* and the least more than the segment */
+        {"516KiB", "", 256 << 10},                               /* half is 64 pages and a half */
+        {"1MiB", "preserve_limit = 1MiB", 1 << 20},
+        {"1MiB", "preserve_limit = 1048575", (1 << 20) - 4096},  /* whole pages */
+        {"1MiB", "preserve_limit = 1TiB", 1 << 20},              /* no more than there is */
+        {"1MiB", "preserve_limit = 256KiB", 256 << 10},
+        {"8KiB", "preserve_limit = 256KiB", 8 << 10},
+    };
+    for (size_t i = 0; i < sizeof table / sizeof *table; i++) {
+        char text[256];
+        snprintf(text, sizeof text, "grid = g segment_size = %s nodes = 1 node 0 { address = a:1 } snapshot { %s }", table[i].segment_size,
+                 table[i].given);
+        struct parsed parsed = parse_good(text);
+        assert_int_equal(parsed.config.snapshot.preserve_limit, table[i].limit);
+        parsed_free(&parsed);
+    }
 }
 
 static void forms_of_the_file(void **state)
@@ -182,7 +218,7 @@ static void print_says_everything(void **state)
     struct parsed parsed = parse_good("grid = demo segment_size = 64MiB nodes = 2\n"
                                       "node 0 { address = \"127.0.0.1:7100\" snapshot_address = \"127.0.0.1:7200\" }\n"
                                       "node 1 { address = \"[2001:db8::1]:7101\" }\n"
-                                      "server { stall_timeout = 1.5s idle_timeout = 100ms } snapshot { interval = 0 }");
+                                      "server { stall_timeout = 1.5s idle_timeout = 100ms } snapshot { interval = 0 rate_limit = 200MiB compression = zstd }");
     char *said = NULL;
     size_t bytes = 0;
     FILE *out = open_memstream(&said, &bytes);
@@ -206,6 +242,10 @@ static void print_says_everything(void **state)
         "snapshot.interval        0 (only on request)\n"
         "snapshot.directory       snapshots\n"
         "snapshot.keep            5\n"
+        "snapshot.preserve_limit  32 MiB (33554432 bytes)\n"
+        "snapshot.rate_limit      200 MiB (209715200 bytes)\n"
+        "snapshot.compression     zstd\n"
+        "snapshot.takeover        10 s\n"
         "oplog.file               no operation log\n"
         "oplog.reads              false\n"
         "whole grid               128 MiB (134217728 bytes)\n"
@@ -222,6 +262,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
         cmocka_unit_test(every_key),
+        cmocka_unit_test(preserve_limit_fits_the_segment),
         cmocka_unit_test(forms_of_the_file),
         cmocka_unit_test(flags),
         cmocka_unit_test(bounds),
