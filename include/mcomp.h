@@ -15,7 +15,14 @@
  *  connection.
  *
  *  Lost connections are made again with back-off and jitter. Within the time-out of a call, pieces that were never sent, and reads, are
- *  sent again by themselves; other pieces that were sent and not answered are reported as unknown and never repeated by the library. */
+ *  sent again by themselves; other pieces that were sent and not answered are reported as unknown and never repeated by the library. A
+ *  node that answers "nothing was done, try again later" is asked again, too. A node whose machine takes no byte for 60 s counts as lost.
+ *  After a reconnect the node may hold memory that was made anew: mcomp_node_status() tells by segment_id.
+ *
+ *  Host names in mcomp.cfg are resolved when a connection is made, in the thread that makes it, and the resolver may block for longer than
+ *  the call's time-out; numeric addresses never block.
+ *
+ *  After fork(2) a child must not use a handle or queue of its parent, not even to close it. */
 #ifndef MCOMP_H
 #define MCOMP_H
 
@@ -102,6 +109,8 @@ MCOMP_API const char *mcomp_node_address(const struct mcomp *grid, uint32_t node
 
 /* ---- synchronous calls: return when done ----
  *
+ * The caller's thread does the work; a signal that it handles does not end the call.
+ *
  * Common errors: OUT_OF_RANGE        a byte of the range lies outside the grid; nothing was sent
  *                DEADLINE_EXCEEDED   see "Time-outs" above
  *                UNAVAILABLE         a node cannot be reached within the time-out
@@ -178,7 +187,8 @@ struct mcomp_completion {
     const struct mcomp_error *error; /* NULL when status is OK; valid during the callback */
 };
 
-/** Called exactly once for each accepted submission, from mcomp_queue_run() or mcomp_queue_close(). It may submit more. It must not close the queue. */
+/** Called exactly once for each accepted submission, from mcomp_queue_run() or mcomp_queue_close(). It may submit more, which is refused with
+ *  CANCELLED when the queue is being closed. It must not close the queue. */
 typedef void (*mcomp_callback)(void *arg, const struct mcomp_completion *completion);
 
 /** Owns: on OK the caller gives *queue back with mcomp_queue_close(). */
@@ -195,8 +205,9 @@ MCOMP_API size_t mcomp_queue_pending(const struct mcomp_queue *queue); /* accept
 /** Send what was submitted, as far as the sockets take it without waiting. */
 MCOMP_API void mcomp_queue_flush(struct mcomp_queue *queue);
 
-/** Send, receive and call back; wait up to wait_ms milliseconds (0: not at all, -1: without bound) until at least one submission has completed or
- *  none is pending. Returns the number of callbacks made. */
+/** Send, receive and call back; wait up to wait_ms milliseconds (0: not at all, -1: without bound) until at least one submission has completed,
+ *  none is pending, or a signal was handled. What the callbacks submit is sent before it returns. Returns the number of callbacks made;
+ *  called from a callback, it does nothing. */
 MCOMP_API size_t mcomp_queue_run(struct mcomp_queue *queue, int wait_ms);
 
 /* Submissions. OK: accepted, the callback will come. Else nothing was accepted, no callback comes, and error (may be NULL) says why:

@@ -122,20 +122,36 @@ static bool take_result(struct piece *piece, const struct wire_response *respons
         return response->swapped == (response->value == piece->operand);
     case WIRE_OP_MULTI:
         return multi_take_result(piece, response->full->multi);
-    case WIRE_OP_STATUS: {
-        struct mcomp_node_status *status = (void *)piece->data;
-        node_status_take(status, piece->conn->node, response->full->node_status);
-        status->round_trip_ns = clock_mono_ns() - piece->sent_ns;
+    case WIRE_OP_STATUS:
+        node_status_take(piece->status, piece->conn->node, response->full->node_status);
+        piece->status->round_trip_ns = clock_mono_ns() - piece->sent_ns;
         return true;
-    }
     default:
         return true;
     }
 }
 
+/** An answer to a read in its usual shape, without decoding anything else. */
+static bool take_read(struct conn *conn, uint64_t id, const uint8_t *data, uint64_t data_bytes)
+{
+    struct piece *piece = conn_find(conn, id);
+    if (!piece)
+        return false;
+    if (piece->kind != WIRE_OP_READ || piece->length != data_bytes)
+        return conn_fault(conn, "%" PRIu64 " bytes of data do not answer what was asked", data_bytes);
+    if (piece->state == PIECE_SENT)
+        memcpy(piece->data, data, data_bytes);
+    conn_piece_answered(conn, piece);
+    return true;
+}
+
 bool conn_answer(struct conn *conn, const uint8_t *body, size_t bytes)
 {
     struct wire_response response;
+    uint64_t id, data_bytes;
+    size_t data_at;
+    if (conn->state == CONN_READY && wire_response_peek_read(body, bytes, bytes, &id, &data_at, &data_bytes))
+        return take_read(conn, id, body + data_at, data_bytes);
     if (!wire_response_decode(&response, body, bytes, &conn->queue->receive_arena))
         return conn_fault(conn, "a message of %zu bytes is malformed", bytes);
     if (conn->state == CONN_HELLO)

@@ -23,7 +23,7 @@ struct conn *conn_get(struct mcomp_queue *queue, uint32_t node)
     conn->queue = queue;
     conn->node = node;
     conn->fd = -1;
-    conn->timer_ns = DEADLINE_NEVER;
+    conn->timer_ns = NEVER;
     queue->conns[node] = conn;
     queue->used_nodes[queue->used_count++] = node;
     return conn;
@@ -105,7 +105,7 @@ void conn_disconnect(struct conn *conn)
     conn->blocked = conn->broken = false;
     conn->refusals = 0;
     conn->resume_ns = 0;
-    conn->timer_ns = DEADLINE_NEVER;
+    conn->timer_ns = NEVER;
     conn->rest_at = conn->rest_end = 0;
     free(conn->tail_owned);
     conn->tail_owned = NULL;
@@ -152,7 +152,7 @@ void conn_lost(struct conn *conn, const struct err *why, bool faulty)
     conn_mark_dirty(conn);
     /* From the back, so that what is prepended is in its old order. Callbacks may submit more; that is not under way yet. */
     for (uint32_t i = queue->slots.chunk_count * SLOTS_CHUNK; i-- > 0 && conn->under_way > 0;) {
-        struct piece *piece = &queue->slots.chunks[i / SLOTS_CHUNK][i % SLOTS_CHUNK];
+        struct piece *piece = slots_at(&queue->slots, i);
         if (piece->state >= PIECE_SENT && piece->conn == conn)
             sort_out(conn, piece, partly, &copy, faulty);
     }

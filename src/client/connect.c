@@ -147,6 +147,6 @@ void conn_ready(struct conn *conn, uint64_t max_message)
     conn->state = CONN_READY;
     conn->max_message = max_message;
     conn->touched_ns = conn->queue->now_ns;
-    conn->timer_ns = DEADLINE_NEVER;
+    conn->timer_ns = NEVER;
     conn_mark_dirty(conn);
 }

@@ -28,13 +28,14 @@
 #include "base/clock.h"
 #include "base/err.h"
 #include "base/limits.h"
-#include "client/deadline.h"
 #include "client/grid.h"
 #include "client/span.h"
 #include "client/split.h"
 #include "wire/wire.h"
 
 /* ---- bounds ---- */
+
+#define NEVER UINT64_MAX /* a time, in nanoseconds of the monotonic clock */
 
 #define RECEIVE_BYTES (256u * 1024) /* one recv takes the answers to hundreds of short requests */
 #define BATCH_BYTES (64u * 1024)    /* headers and short data of one send */
@@ -52,14 +53,24 @@
 
 enum piece_state { PIECE_FREE, PIECE_WAITING, PIECE_SENT, PIECE_GHOST };
 
+/** Two cache lines. */
 struct piece {
     struct piece *next, *prev;       /* WAITING: in its connection's list. FREE: next free. While a batch is made: next of the batch */
     struct piece *op_next, *op_prev; /* other pieces of the operation */
     struct op *op;                   /* NULL: ghost or free */
     struct conn *conn;
     uint64_t id; /* on the wire: index << ID_GENERATION_BITS | generation */
-    uint64_t address, length;
-    uint8_t *data; /* READ, WRITE: caller's. STATUS: the caller's struct mcomp_node_status */
+    uint64_t length; /* bytes of the grid */
+    union {
+        uint64_t address;     /* READ, WRITE, FETCH_ADD, COMPARE_AND_SWAP */
+        uint64_t frame_bytes; /* MULTI */
+        uint64_t sent_ns;     /* STATUS */
+    };
+    union {
+        uint8_t *data;  /* READ, WRITE: caller's */
+        uint8_t *frame; /* MULTI, while it is being sent: owned; else NULL */
+        struct mcomp_node_status *status; /* STATUS: caller's */
+    };
     union {
         struct {
             uint64_t operand, desired; /* FETCH_ADD, COMPARE_AND_SWAP */
@@ -67,24 +78,29 @@ struct piece {
         struct {
             uint64_t skip; /* MULTI: with first and length a slice of the operation's parts */
             uint32_t first;
-            bool writes;   /* as last sent */
+            bool writes; /* as last sent */
         };
-        uint64_t sent_ns; /* STATUS */
     };
-    uint8_t *frame; /* MULTI, while being sent: owned */
-    uint64_t frame_bytes;
     uint32_t batch_at, batch_bytes; /* while a batch is made: place in queue->batch */
     uint8_t state;                  /* enum piece_state */
     uint8_t kind;                   /* enum wire_op */
 };
 
+#define PIECE_ALIGN 64u
+_Static_assert(sizeof(struct piece) <= 2 * PIECE_ALIGN, "two cache lines");
+
 #define ID_GENERATION_BITS 4u
 #define ID_HELLO 1u      /* below the ids of all pieces */
-#define SLOTS_CHUNK 256u /* pieces */
+#define SLOTS_CHUNK 128u /* pieces */
+
+union slot {
+    struct piece piece;
+    _Alignas(PIECE_ALIGN) uint8_t bytes[2 * PIECE_ALIGN];
+};
 
 /** All pieces of a queue, found by id in two steps. Their addresses never change. */
 struct slots {
-    struct piece **chunks; /* owned */
+    union slot **chunks; /* owned */
     uint32_t chunk_count, chunk_capacity;
     struct piece *free;
 };
@@ -94,13 +110,21 @@ struct piece *slots_take(struct slots *slots);
 void slots_give(struct slots *slots, struct piece *piece);
 void slots_close(struct slots *slots);
 
+/** Free the frame of a MULTI. */
+void piece_drop_frame(struct piece *piece);
+
+static inline struct piece *slots_at(const struct slots *slots, uint32_t index)
+{
+    return &slots->chunks[index / SLOTS_CHUNK][index % SLOTS_CHUNK].piece;
+}
+
 /** The piece under way that has this id, or NULL. */
 static inline struct piece *slots_find(const struct slots *slots, uint64_t id)
 {
     uint64_t index = id >> ID_GENERATION_BITS;
     if (index >= (uint64_t)slots->chunk_count * SLOTS_CHUNK)
         return NULL;
-    struct piece *piece = &slots->chunks[index / SLOTS_CHUNK][index % SLOTS_CHUNK];
+    struct piece *piece = slots_at(slots, (uint32_t)index);
     return piece->id == id && piece->state >= PIECE_SENT ? piece : NULL;
 }
 
@@ -125,9 +149,8 @@ struct op {
     mcomp_callback callback;
     void *arg;
     struct mcomp_queue *queue;
-    struct deadline deadline;
     uint32_t timeout_ms;  /* for messages */
-    uint64_t deadline_ns; /* DEADLINE_NEVER: none */
+    uint64_t deadline_ns; /* NEVER: none */
     struct piece *first, *last; /* live pieces, in the order of the call */
     uint64_t address, length;
     uint64_t value;
@@ -148,7 +171,7 @@ struct submission {
     struct multi *multi;  /* MULTI; owned by the operation on OK, else by the caller */
     uint32_t node;        /* STATUS */
     uint32_t timeout_ms;  /* for messages */
-    uint64_t deadline_ns; /* DEADLINE_NEVER: none */
+    uint64_t deadline_ns; /* NEVER: none */
     mcomp_callback callback;
     void *arg;
 };
@@ -242,7 +265,7 @@ struct conn {
     uint8_t *frame; /* owned; a long frame that is no plain answer to a read */
     size_t frame_at, frame_bytes;
 
-    uint64_t timer_ns;   /* the next thing to do by the clock; DEADLINE_NEVER: none */
+    uint64_t timer_ns;   /* the next thing to do by the clock; NEVER: none */
     uint64_t retry_ns;   /* DOWN: not before */
     uint64_t resume_ns;  /* READY: send nothing before */
     uint64_t touched_ns; /* last answer */
@@ -269,6 +292,20 @@ void conn_append(struct conn *conn, struct piece *piece);
 void conn_prepend(struct conn *conn, struct piece *piece);
 void conn_insert_after(struct conn *conn, struct piece *before, struct piece *piece);
 void conn_remove(struct conn *conn, struct piece *piece);
+
+/** Take off the first that waits. There is one. */
+static inline struct piece *conn_pop(struct conn *conn)
+{
+    struct piece *piece = conn->head;
+    conn->head = piece->next;
+    if (conn->head)
+        conn->head->prev = NULL;
+    else
+        conn->tail = NULL;
+    piece->next = NULL;
+    conn->waiting--;
+    return piece;
+}
 
 /** The next flush looks at this connection. */
 void conn_mark_dirty(struct conn *conn);
@@ -360,9 +397,10 @@ struct mcomp_queue {
     struct op *free_ops;
     struct op **op_chunks; /* owned */
     size_t op_chunk_count, op_chunk_capacity;
-    struct deadlines deadlines;
+    uint64_t deadline_ns;   /* no operation has an earlier deadline; see run_timers() */
     uint64_t conn_timer_ns; /* no connection has an earlier timer */
     uint64_t now_ns;        /* of the current run or flush */
+    uint64_t tick_ns;       /* how far the coarse clock may be behind */
     uint64_t random;
     size_t pending, called_back;
     bool running, closing;
@@ -382,6 +420,9 @@ struct mcomp_queue {
 /** Memory of an operation, zeroed; NULL: none. */
 struct op *queue_take_op(struct mcomp_queue *queue);
 void queue_give_op(struct mcomp_queue *queue, struct op *op);
+
+/** Operation i of all that there is memory for; NULL beyond. */
+struct op *queue_op_at(const struct mcomp_queue *queue, size_t i);
 
 /** A queue without descriptors of its own, for synchronous calls. */
 MUST_CHECK enum mcomp_status queue_open_session(struct mcomp *grid, struct mcomp_queue **queue, struct mcomp_error *error);

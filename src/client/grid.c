@@ -121,7 +121,7 @@ static bool wait_for_session(struct mcomp *grid, struct mcomp_queue **session, u
     bool in_time = true;
     pthread_mutex_lock(&grid->lock);
     while (!grid->idle && grid->sessions >= grid->max_sessions && in_time) {
-        if (deadline_ns == DEADLINE_NEVER) {
+        if (deadline_ns == NEVER) {
             pthread_cond_wait(&grid->session_free, &grid->lock);
         } else {
             struct timespec until = timespec_of(deadline_ns);

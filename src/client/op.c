@@ -10,7 +10,7 @@
 enum mcomp_status op_refuse(const struct submission *wanted, enum mcomp_status status, struct mcomp_error *error)
 {
     struct span_range range = {wanted->address, wanted->length};
-    if (status == MCOMP_OK || !error)
+    if (!error)
         return status;
     if (wanted->multi)
         span_build_all(error, wanted->multi->ranges, wanted->multi->range_count, MCOMP_NOT_DONE);
@@ -19,21 +19,27 @@ enum mcomp_status op_refuse(const struct submission *wanted, enum mcomp_status s
     return status;
 }
 
+static bool is_word(const struct submission *wanted)
+{
+    return wanted->kind == WIRE_OP_FETCH_ADD || wanted->kind == WIRE_OP_COMPARE_AND_SWAP;
+}
+
 enum mcomp_status op_check(const struct mcomp *grid, const struct submission *wanted, struct mcomp_error *error)
 {
-    enum mcomp_status status = MCOMP_OK;
-    bool word = wanted->kind == WIRE_OP_FETCH_ADD || wanted->kind == WIRE_OP_COMPARE_AND_SWAP;
+    uint64_t segment_size = grid->config.segment_size;
     if (!split_in_grid(grid->bytes, wanted->address, wanted->length)) {
-        status = error_set(error, MCOMP_OUT_OF_RANGE, 0, MCOMP_NO_NODE,
-                           "%" PRIu64 " bytes at 0x%" PRIx64 " do not lie in the grid, which has %" PRIu64 " bytes (0x%" PRIx64 ")",
-                           wanted->length, wanted->address, grid->bytes, grid->bytes);
-    } else if (word && split_on_node(grid->config.segment_size, wanted->address, wanted->length) != wanted->length) {
-        uint32_t node = split_node(grid->config.segment_size, wanted->address);
-        status = error_set(error, MCOMP_INVALID_ARGUMENT, 0, MCOMP_NO_NODE,
-                           "the word at 0x%" PRIx64 " spans nodes %" PRIu32 " and %" PRIu32 "; it must lie on one", wanted->address, node,
-                           node + 1);
+        error_set(error, MCOMP_OUT_OF_RANGE, 0, MCOMP_NO_NODE,
+                  "%" PRIu64 " bytes at 0x%" PRIx64 " do not lie in the grid, which has %" PRIu64 " bytes (0x%" PRIx64 ")", wanted->length,
+                  wanted->address, grid->bytes, grid->bytes);
+        return op_refuse(wanted, MCOMP_OUT_OF_RANGE, error);
     }
-    return op_refuse(wanted, status, error);
+    if (is_word(wanted) && split_on_node(segment_size, wanted->address, wanted->length) != wanted->length) {
+        uint32_t node = split_node(segment_size, wanted->address);
+        error_set(error, MCOMP_INVALID_ARGUMENT, 0, MCOMP_NO_NODE,
+                  "the word at 0x%" PRIx64 " spans nodes %" PRIu32 " and %" PRIu32 "; it must lie on one", wanted->address, node, node + 1);
+        return op_refuse(wanted, MCOMP_INVALID_ARGUMENT, error);
+    }
+    return MCOMP_OK;
 }
 
 /* ---- pieces of an operation ---- */
@@ -99,16 +105,14 @@ static bool add_range(struct op *op, const struct submission *wanted)
             return false;
         piece->address = address;
         piece->length = here;
-        if (data) {
-            piece->data = data;
-            data += here;
-        } else {
-            piece->operand = wanted->operand;
-            piece->desired = wanted->desired;
-        }
+        piece->data = data;
+        piece->operand = wanted->operand;
+        piece->desired = wanted->desired;
         conn_append(piece->conn, piece);
         address += here;
         left -= here;
+        if (left > 0)
+            data += here;
     }
     return true;
 }
@@ -134,7 +138,7 @@ static bool add_status_query(struct op *op, const struct submission *wanted)
     struct piece *piece = new_piece(op, wanted->node);
     if (!piece)
         return false;
-    piece->data = wanted->data;
+    piece->status = wanted->data;
     conn_append(piece->conn, piece);
     return true;
 }
@@ -164,13 +168,18 @@ static void withdraw(struct op *op)
     queue_give_op(op->queue, op);
 }
 
+static void set_deadline(struct op *op, uint64_t at_ns)
+{
+    op->deadline_ns = at_ns;
+    if (at_ns < op->queue->deadline_ns)
+        op->queue->deadline_ns = at_ns;
+}
+
 enum mcomp_status op_submit(struct mcomp_queue *queue, const struct submission *wanted, struct mcomp_error *error)
 {
     if (queue->closing)
         return op_refuse(wanted, error_set(error, MCOMP_CANCELLED, 0, MCOMP_NO_NODE, "the queue is being closed"), error);
-    struct op *op = NULL;
-    if (queue->pending < UINT32_MAX / 4 && deadlines_reserve(&queue->deadlines, (uint32_t)queue->pending + 1))
-        op = queue_take_op(queue);
+    struct op *op = queue_take_op(queue);
     if (!op)
         return op_refuse(wanted, error_memory(error), error);
     op->queue = queue;
@@ -181,15 +190,11 @@ enum mcomp_status op_submit(struct mcomp_queue *queue, const struct submission *
     op->length = wanted->length;
     op->multi = wanted->multi;
     op->timeout_ms = wanted->timeout_ms;
-    op->deadline_ns = wanted->deadline_ns;
     if (!add_pieces(op, wanted)) {
         withdraw(op);
         return op_refuse(wanted, error_memory(error), error);
     }
-    if (!op->first) /* nothing to do: the next run says so */
-        deadlines_set(&queue->deadlines, &op->deadline, 0);
-    else if (op->deadline_ns != DEADLINE_NEVER)
-        deadlines_set(&queue->deadlines, &op->deadline, op->deadline_ns);
+    set_deadline(op, op->first ? wanted->deadline_ns : 0); /* nothing to do: the next run says so */
     queue->pending++;
     return MCOMP_OK;
 }
@@ -247,11 +252,11 @@ static void finish(struct op *op)
         build_error(op, &queue->error);
         completion = (struct mcomp_completion){(enum mcomp_status)op->status, 0, &queue->error};
     }
-    deadlines_remove(&queue->deadlines, &op->deadline);
     mcomp_callback callback = op->callback;
     void *arg = op->arg;
     queue_give_op(queue, op);
-    queue->pending--;
+    if (--queue->pending == 0)
+        queue->deadline_ns = NEVER;
     queue->called_back++;
     callback(arg, &completion);
 }
@@ -344,7 +349,6 @@ static void abandon(struct piece *piece)
 
 void op_end(struct op *op, bool cancelled)
 {
-    deadlines_remove(&op->queue->deadlines, &op->deadline);
     while (op->first) {
         struct piece *piece = op->first;
         if (op->status == MCOMP_OK) {
@@ -365,5 +369,5 @@ void op_end(struct op *op, bool cancelled)
 void op_doom(struct op *op, const struct err *why)
 {
     note_status(op, NULL, why);
-    deadlines_set(&op->queue->deadlines, &op->deadline, 0);
+    set_deadline(op, 0);
 }

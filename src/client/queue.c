@@ -55,11 +55,14 @@ static enum mcomp_status open_descriptors(struct mcomp_queue *queue, struct mcom
 static struct mcomp_queue *new_queue(struct mcomp *grid)
 {
     struct mcomp_queue *queue = calloc(1, sizeof *queue);
+    struct timespec tick;
     if (!queue)
         return NULL;
+    clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
+    queue->tick_ns = (uint64_t)tick.tv_sec * 1000000000u + (uint64_t)tick.tv_nsec;
     queue->grid = grid;
     queue->epoll_fd = queue->timer_fd = -1;
-    queue->armed_ns = queue->conn_timer_ns = DEADLINE_NEVER;
+    queue->armed_ns = queue->conn_timer_ns = queue->deadline_ns = NEVER;
     if (getrandom(&queue->random, sizeof queue->random, GRND_NONBLOCK) != (ssize_t)sizeof queue->random)
         queue->random = clock_mono_ns() ^ (uint64_t)(uintptr_t)queue;
     return queue;
@@ -101,11 +104,10 @@ enum mcomp_status queue_open_session(struct mcomp *grid, struct mcomp_queue **qu
 
 static void cancel_all(struct mcomp_queue *queue)
 {
-    for (size_t i = 0; i < queue->op_chunk_count; i++) {
-        for (size_t j = 0; j < OPS_CHUNK; j++) {
-            if (queue->op_chunks[i][j].used)
-                op_end(&queue->op_chunks[i][j], true);
-        }
+    struct op *op;
+    for (size_t i = 0; (op = queue_op_at(queue, i)); i++) {
+        if (op->used)
+            op_end(op, true);
     }
 }
 
@@ -125,7 +127,6 @@ void mcomp_queue_close(struct mcomp_queue *queue)
     for (size_t i = 0; i < queue->op_chunk_count; i++)
         free(queue->op_chunks[i]);
     free(queue->op_chunks);
-    deadlines_free(&queue->deadlines);
     arena_close(&queue->receive_arena);
     arena_close(&queue->send_arena);
     free(queue->conns);
@@ -166,8 +167,13 @@ struct op *queue_take_op(struct mcomp_queue *queue)
         return NULL;
     struct op *op = queue->free_ops;
     queue->free_ops = op->next_free;
-    *op = (struct op){.queue = queue, .deadline = {DEADLINE_UNSET}, .used = true};
+    *op = (struct op){.queue = queue, .used = true};
     return op;
+}
+
+struct op *queue_op_at(const struct mcomp_queue *queue, size_t i)
+{
+    return i < queue->op_chunk_count * OPS_CHUNK ? &queue->op_chunks[i / OPS_CHUNK][i % OPS_CHUNK] : NULL;
 }
 
 void queue_give_op(struct mcomp_queue *queue, struct op *op)
@@ -207,17 +213,16 @@ size_t mcomp_queue_pending(const struct mcomp_queue *queue)
 /* ---- submissions ---- */
 
 /** The coarse clock costs a quarter of the other and is at most its resolution behind, which is added: later by a tick, never earlier. */
-static uint64_t deadline_ns(uint32_t timeout_ms)
+static uint64_t deadline_ns(const struct mcomp_queue *queue, uint32_t timeout_ms)
 {
-    struct timespec now, tick;
+    struct timespec now;
     if (timeout_ms == MCOMP_NO_TIMEOUT)
-        return DEADLINE_NEVER;
+        return NEVER;
     uint64_t timeout_ns = (uint64_t)timeout_ms * 1000000u;
     if (timeout_ms < COARSE_FROM_MS)
         return clock_mono_ns() + timeout_ns;
     clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
-    clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
-    return (uint64_t)(now.tv_sec + tick.tv_sec) * 1000000000u + (uint64_t)(now.tv_nsec + tick.tv_nsec) + timeout_ns;
+    return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec + queue->tick_ns + timeout_ns;
 }
 
 static enum mcomp_status submit(struct mcomp_queue *queue, struct submission *wanted, uint32_t timeout_ms, struct mcomp_error *error)
@@ -226,7 +231,7 @@ static enum mcomp_status submit(struct mcomp_queue *queue, struct submission *wa
     if (status != MCOMP_OK)
         return status;
     wanted->timeout_ms = grid_timeout_ms(queue->grid, timeout_ms);
-    wanted->deadline_ns = deadline_ns(wanted->timeout_ms);
+    wanted->deadline_ns = deadline_ns(queue, wanted->timeout_ms);
     return op_submit(queue, wanted, error);
 }
 

@@ -4,17 +4,11 @@
 
 #include <errno.h>
 #include <poll.h>
-#include <stddef.h>
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
 #define EVENTS_MAX 64
-
-static struct op *op_of(struct deadline *deadline)
-{
-    return (struct op *)(void *)((char *)deadline - offsetof(struct op, deadline));
-}
 
 static uint64_t earlier(uint64_t a, uint64_t b)
 {
@@ -23,30 +17,50 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 
 /* ---- timers ---- */
 
-/** Do what is due. Calls back. */
-static void run_timers(struct mcomp_queue *queue)
+/* Deadlines are kept in no order: queue->deadline_ns is only a bound, and when it has passed, all operations are looked at. Nearly all end
+ * long before their deadline, and so the bound, once made anew, lies about a time-out ahead: a look at everything once in a time-out costs
+ * less than keeping order for each operation. */
+static void run_deadlines(struct mcomp_queue *queue)
 {
-    /* Not more than are there now: callbacks may submit what is due at once. */
-    for (uint32_t left = queue->deadlines.count; left > 0 && deadlines_first_ns(&queue->deadlines) <= queue->now_ns; left--)
-        op_end(op_of(queue->deadlines.entries[0].deadline), false);
-    if (queue->conn_timer_ns > queue->now_ns)
-        return;
-    queue->conn_timer_ns = DEADLINE_NEVER;
+    struct op *op;
+    uint64_t now_ns = queue->now_ns, first_ns = NEVER;
+    queue->deadline_ns = NEVER;
+    for (size_t i = 0; (op = queue_op_at(queue, i)); i++) {
+        if (op->used && op->deadline_ns <= now_ns)
+            op_end(op, false);
+        else if (op->used)
+            first_ns = earlier(first_ns, op->deadline_ns);
+    }
+    queue->deadline_ns = earlier(queue->deadline_ns, first_ns); /* callbacks may have submitted more */
+}
+
+static void run_conn_timers(struct mcomp_queue *queue)
+{
+    queue->conn_timer_ns = NEVER;
     for (uint32_t i = 0; i < queue->used_count; i++) {
         struct conn *conn = queue->conns[queue->used_nodes[i]];
         if (conn->timer_ns <= queue->now_ns) {
-            conn->timer_ns = DEADLINE_NEVER;
+            conn->timer_ns = NEVER;
             conn_on_timer(conn);
         }
         queue->conn_timer_ns = earlier(queue->conn_timer_ns, conn->timer_ns);
     }
 }
 
+/** Do what is due. Calls back. */
+static void run_timers(struct mcomp_queue *queue)
+{
+    if (queue->deadline_ns <= queue->now_ns)
+        run_deadlines(queue);
+    if (queue->conn_timer_ns <= queue->now_ns)
+        run_conn_timers(queue);
+}
+
 /** Have the queue's descriptor become readable in time. The timer is left alone when it fires early enough: with equal time-outs the
  *  next deadline is later than the one it was set for, and a run that finds nothing to do costs less than setting it for each operation. */
 static void arm(struct mcomp_queue *queue)
 {
-    uint64_t at = earlier(deadlines_first_ns(&queue->deadlines), queue->conn_timer_ns);
+    uint64_t at = earlier(queue->deadline_ns, queue->conn_timer_ns);
     if (queue->timer_fd < 0 || at >= queue->armed_ns)
         return;
     uint64_t set = at ? at : 1; /* 0 would disarm it */
@@ -59,7 +73,7 @@ static void timer_fired(struct mcomp_queue *queue)
 {
     uint64_t times;
     if (read(queue->timer_fd, &times, sizeof times) == (ssize_t)sizeof times)
-        queue->armed_ns = DEADLINE_NEVER;
+        queue->armed_ns = NEVER;
 }
 
 /* ---- sending ---- */
@@ -130,9 +144,30 @@ static bool wait_epoll(struct mcomp_queue *queue, int wait_ms)
 /** Milliseconds from now to until_ns, rounded up; -1 for never. */
 static int wait_left_ms(uint64_t until_ns, uint64_t now_ns)
 {
-    if (until_ns == DEADLINE_NEVER)
+    if (until_ns == NEVER)
         return -1;
     return until_ns <= now_ns ? 0 : (int)((until_ns - now_ns + 999999u) / 1000000u);
+}
+
+/** The one connection that there is, when all that can happen without waiting is that answers have come. */
+static struct conn *only_answers(const struct mcomp_queue *queue)
+{
+    struct conn *conn = queue->used_count == 1 ? queue->conns[queue->used_nodes[0]] : NULL;
+    bool timer_is_quiet = queue->armed_ns > queue->now_ns; /* else it has to be read */
+    return conn && conn->state == CONN_READY && conn->under_way > 0 && !conn->blocked && timer_is_quiet ? conn : NULL;
+}
+
+static void wait_and_turn(struct mcomp_queue *queue, int wait_ms, size_t before)
+{
+    uint64_t until = wait_ms < 0 ? NEVER : queue->now_ns + (uint64_t)wait_ms * 1000000u;
+    for (;;) {
+        bool waiting = queue->called_back == before && queue->pending > 0;
+        int left_ms = waiting ? wait_left_ms(until, queue->now_ns) : 0;
+        bool signalled = !wait_epoll(queue, left_ms);
+        turn(queue);
+        if (signalled || left_ms == 0 || queue->called_back != before || queue->pending == 0)
+            return;
+    }
 }
 
 size_t mcomp_queue_run(struct mcomp_queue *queue, int wait_ms)
@@ -142,14 +177,12 @@ size_t mcomp_queue_run(struct mcomp_queue *queue, int wait_ms)
     queue->running = true;
     size_t before = queue->called_back;
     turn(queue);
-    uint64_t until = wait_ms < 0 ? DEADLINE_NEVER : queue->now_ns + (uint64_t)wait_ms * 1000000u;
-    for (;;) {
-        bool waiting = queue->called_back == before && queue->pending > 0;
-        int left_ms = waiting ? wait_left_ms(until, queue->now_ns) : 0;
-        bool signalled = !wait_epoll(queue, left_ms);
-        turn(queue);
-        if (signalled || left_ms == 0 || queue->called_back != before || queue->pending == 0)
-            break;
+    struct conn *conn = wait_ms == 0 ? only_answers(queue) : NULL;
+    if (conn) { /* asking epoll first would cost as much as finding nothing */
+        conn_receive(conn);
+        flush_dirty(queue);
+    } else {
+        wait_and_turn(queue, wait_ms, before);
     }
     arm(queue);
     queue->running = false;
@@ -176,11 +209,11 @@ static nfds_t poll_set(struct mcomp_queue *queue)
 
 static void wait_poll(struct mcomp_queue *queue)
 {
-    uint64_t at = earlier(deadlines_first_ns(&queue->deadlines), queue->conn_timer_ns);
+    uint64_t at = earlier(queue->deadline_ns, queue->conn_timer_ns);
     uint64_t left = at <= queue->now_ns ? 0 : at - queue->now_ns;
     struct timespec limit = {(time_t)(left / 1000000000u), (long)(left % 1000000000u)};
     nfds_t count = poll_set(queue);
-    int n = ppoll(queue->polls, count, at == DEADLINE_NEVER ? NULL : &limit, NULL);
+    int n = ppoll(queue->polls, count, at == NEVER ? NULL : &limit, NULL);
     queue->now_ns = clock_mono_ns();
     for (nfds_t i = 0; n > 0 && i < count; i++) {
         short what = queue->polls[i].revents;

@@ -57,7 +57,7 @@ static const uint8_t *reference(const struct piece *piece, size_t *bytes)
 /** What is left of the call's time, rounded up; 0 = none. */
 static uint32_t time_left_ms(const struct op *op, uint64_t now_ns)
 {
-    if (op->deadline_ns == DEADLINE_NEVER)
+    if (op->deadline_ns == NEVER)
         return 0;
     if (op->deadline_ns <= now_ns)
         return 1;
@@ -150,17 +150,14 @@ static struct piece *next_piece(struct conn *conn)
     uint64_t bytes = request_bytes(conn, piece);
     if (conn->under_way > 0 && conn->under_way_bytes + bytes > WINDOW_BYTES)
         return NULL;
-    if (bytes == piece->length) {
-        conn_remove(conn, piece);
-        return piece;
-    }
+    if (bytes == piece->length)
+        return conn_pop(conn);
     struct piece *front = op_cut(piece, bytes);
     if (!front) {
         memory_short(piece);
         return NULL;
     }
-    conn_remove(conn, piece); /* the others have their turn before the rest of it */
-    conn_append(conn, piece);
+    conn_append(conn, conn_pop(conn)); /* the others have their turn before the rest of it */
     return front;
 }
 
@@ -254,8 +251,8 @@ static void put_back(struct conn *conn, struct piece *piece)
         next = piece->next;
         conn->under_way--;
         conn->under_way_bytes -= piece->length;
-        free(piece->frame);
-        piece->frame = NULL;
+        if (piece->kind == WIRE_OP_MULTI)
+            piece_drop_frame(piece);
         conn_insert_after(conn, before, piece);
     }
 }
@@ -286,8 +283,8 @@ static void settle(struct conn *conn, struct batch *batch, size_t sent)
             return;
         }
         sent -= bytes;
-        free(piece->frame);
-        piece->frame = NULL;
+        if (piece->kind == WIRE_OP_MULTI)
+            piece_drop_frame(piece);
     }
 }
 
@@ -298,8 +295,8 @@ static void all_sent(struct conn *conn, struct batch *batch)
     if (!batch->frames)
         return;
     for (struct piece *piece = batch->first; piece; piece = piece->next) {
-        free(piece->frame);
-        piece->frame = NULL;
+        if (piece->kind == WIRE_OP_MULTI)
+            piece_drop_frame(piece);
     }
 }
 

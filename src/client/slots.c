@@ -2,6 +2,7 @@
 #include "client/engine.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define GENERATION_MASK ((1u << ID_GENERATION_BITS) - 1)
 #define CHUNKS_MAX ((1u << 28) / SLOTS_CHUNK) /* ids stay below 2^32, so that they are short on the wire */
@@ -10,21 +11,23 @@ static bool grow(struct slots *slots)
 {
     if (slots->chunk_count == slots->chunk_capacity) {
         uint32_t capacity = slots->chunk_capacity ? slots->chunk_capacity * 2 : 4;
-        struct piece **grown = capacity > CHUNKS_MAX ? NULL : reallocarray(slots->chunks, capacity, sizeof(struct piece *));
+        union slot **grown = capacity > CHUNKS_MAX ? NULL : reallocarray(slots->chunks, capacity, sizeof(union slot *));
         if (!grown)
             return false;
         slots->chunks = grown;
         slots->chunk_capacity = capacity;
     }
-    struct piece *chunk = calloc(SLOTS_CHUNK, sizeof *chunk);
+    union slot *chunk = aligned_alloc(PIECE_ALIGN, SLOTS_CHUNK * sizeof *chunk);
     if (!chunk)
         return false;
+    memset(chunk, 0, SLOTS_CHUNK * sizeof *chunk);
     uint32_t base = slots->chunk_count * SLOTS_CHUNK;
     /* The lowest is taken first. The very first is never used: its ids are those of Hello and of answers without one. */
     for (uint32_t i = SLOTS_CHUNK; i-- > (base == 0 ? 1u : 0u);) {
-        chunk[i].id = (uint64_t)(base + i) << ID_GENERATION_BITS;
-        chunk[i].next = slots->free;
-        slots->free = &chunk[i];
+        struct piece *piece = &chunk[i].piece;
+        piece->id = (uint64_t)(base + i) << ID_GENERATION_BITS;
+        piece->next = slots->free;
+        slots->free = piece;
     }
     slots->chunks[slots->chunk_count++] = chunk;
     return true;
@@ -43,10 +46,9 @@ struct piece *slots_take(struct slots *slots)
 void slots_give(struct slots *slots, struct piece *piece)
 {
     MC_ASSERT(piece->state != PIECE_FREE);
-    free(piece->frame);
-    piece->frame = NULL;
+    if (piece->kind == WIRE_OP_MULTI)
+        piece_drop_frame(piece);
     piece->state = PIECE_FREE;
-    piece->op = NULL;
     piece->id = (piece->id & ~(uint64_t)GENERATION_MASK) | ((piece->id + 1) & GENERATION_MASK);
     piece->next = slots->free;
     slots->free = piece;
@@ -54,11 +56,19 @@ void slots_give(struct slots *slots, struct piece *piece)
 
 void slots_close(struct slots *slots)
 {
-    for (uint32_t i = 0; i < slots->chunk_count; i++) {
-        for (uint32_t j = 0; j < SLOTS_CHUNK; j++)
-            free(slots->chunks[i][j].frame);
-        free(slots->chunks[i]);
+    for (uint32_t i = 0; i < slots->chunk_count * SLOTS_CHUNK; i++) {
+        struct piece *piece = slots_at(slots, i);
+        if (piece->state != PIECE_FREE && piece->kind == WIRE_OP_MULTI)
+            piece_drop_frame(piece);
     }
+    for (uint32_t i = 0; i < slots->chunk_count; i++)
+        free(slots->chunks[i]);
     free(slots->chunks);
     *slots = (struct slots){0};
+}
+
+void piece_drop_frame(struct piece *piece)
+{
+    free(piece->frame);
+    piece->frame = NULL;
 }

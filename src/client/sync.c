@@ -30,7 +30,7 @@ static enum mcomp_status perform(struct mcomp *grid, struct submission *wanted, 
     wanted->callback = complete;
     wanted->arg = &call;
     wanted->timeout_ms = grid_timeout_ms(grid, timeout_ms);
-    wanted->deadline_ns = DEADLINE_NEVER;
+    wanted->deadline_ns = NEVER;
     if (wanted->timeout_ms != MCOMP_NO_TIMEOUT)
         wanted->deadline_ns = clock_mono_ns() + (uint64_t)wanted->timeout_ms * 1000000u;
     enum mcomp_status status = session_take(grid, &session, wanted->timeout_ms, wanted->deadline_ns, error);
