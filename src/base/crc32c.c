@@ -43,6 +43,30 @@ uint32_t crc32c_tables(uint32_t crc, const void *data, size_t bytes)
     return ~crc;
 }
 
+/* ---- joining: checksums are polynomials over GF(2), the coefficient of x^0 in the highest bit ---- */
+
+/** a · b modulo the polynomial. */
+static uint32_t multiply(uint32_t a, uint32_t b)
+{
+    uint32_t product = 0;
+    for (uint32_t bit = 1u << 31; bit; bit >>= 1) {
+        product ^= a & bit ? b : 0u;
+        b = (b >> 1) ^ (b & 1u ? POLYNOMIAL : 0u);
+    }
+    return product;
+}
+
+uint32_t crc32c_join(uint32_t first, uint32_t second, uint64_t bytes)
+{
+    uint32_t power = 1u << 23; /* x^8: one byte more behind the first ones */
+    for (; bytes; bytes >>= 1) {
+        if (bytes & 1u)
+            first = multiply(power, first);
+        power = multiply(power, power);
+    }
+    return first ^ second;
+}
+
 #if defined(__x86_64__)
 #include <nmmintrin.h>
 

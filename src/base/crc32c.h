@@ -13,4 +13,7 @@ uint32_t crc32c(uint32_t crc, const void *data, size_t bytes);
 /** The same, always computed with tables. */
 uint32_t crc32c_tables(uint32_t crc, const void *data, size_t bytes);
 
+/** Checksum of bytes with the checksum `first` followed by `bytes` others with the checksum `second`, of which neither need be at hand. Any thread. */
+uint32_t crc32c_join(uint32_t first, uint32_t second, uint64_t bytes);
+
 #endif

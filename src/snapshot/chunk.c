@@ -26,13 +26,13 @@ bool chunk_page_is_zero(const void *page)
     return true;
 }
 
-/** Checksum of a chunk: address and bitmap first, so that neither can change unnoticed on the way. */
-static uint32_t checksum(uint64_t address, uint64_t pages, const uint8_t *data, size_t bytes)
+/** Checksum of a chunk: address and bitmap first, so that neither can change unnoticed on the way. This is the checksum of these two. */
+static uint32_t checksum_begin(uint64_t address, uint64_t pages)
 {
     uint8_t head[16];
     le64_put(head, address);
     le64_put(head + 8, pages);
-    return crc32c(crc32c(0, head, sizeof head), data, bytes);
+    return crc32c(0, head, sizeof head);
 }
 
 static size_t stored_bytes(uint64_t pages)
@@ -68,6 +68,7 @@ void chunk_begin(struct chunk_builder *builder, uint64_t address, uint8_t *room)
     builder->next = builder->collected ? builder->collected : room;
     builder->address = address;
     builder->pages = 0;
+    builder->has_crc = false;
 }
 
 bool chunk_keep(struct chunk_builder *builder, uint32_t index)
@@ -80,6 +81,14 @@ bool chunk_keep(struct chunk_builder *builder, uint32_t index)
     return true;
 }
 
+void chunk_take(struct chunk_builder *builder, uint64_t pages, uint32_t crc)
+{
+    MC_ASSERT(builder->pages == 0);
+    builder->pages = pages;
+    builder->pages_crc = crc;
+    builder->has_crc = true;
+}
+
 bool chunk_end(struct chunk_builder *builder, Chunk *chunk)
 {
     if (builder->pages == 0)
@@ -89,7 +98,8 @@ bool chunk_end(struct chunk_builder *builder, Chunk *chunk)
     mcomp__snapshot__v1__chunk__init(chunk);
     chunk->address = builder->address;
     chunk->pages = builder->pages;
-    chunk->crc32c = checksum(builder->address, builder->pages, pages, bytes);
+    uint32_t begin = checksum_begin(builder->address, builder->pages);
+    chunk->crc32c = builder->has_crc ? crc32c_join(begin, builder->pages_crc, bytes) : crc32c(begin, pages, bytes);
     chunk->compression = NONE;
     chunk->data.data = builder->room;
     chunk->data.len = bytes;
@@ -185,5 +195,5 @@ enum mcomp_status chunk_open(struct chunk_opener *opener, const Chunk *chunk, ui
             return status;
         *pages = opener->unpacked;
     }
-    return check_sum(chunk, "pages", checksum(chunk->address, chunk->pages, *pages, stored_bytes(chunk->pages)), chunk->crc32c, err);
+    return check_sum(chunk, "pages", crc32c(checksum_begin(chunk->address, chunk->pages), *pages, stored_bytes(chunk->pages)), chunk->crc32c, err);
 }

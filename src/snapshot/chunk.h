@@ -28,6 +28,8 @@ struct chunk_builder {
     uint8_t *room;      /* borrowed, of the chunk that is being made */
     uint8_t *next;      /* where the next page goes: in room, or in collected */
     uint64_t address, pages;
+    uint32_t pages_crc; /* CRC-32C of the pages, if has_crc */
+    bool has_crc;
 };
 
 /** Takes 1 MiB or less with compress, nothing without. Errors: RESOURCE_EXHAUSTED. */
@@ -46,6 +48,9 @@ static inline uint8_t *chunk_page(struct chunk_builder *builder)
 
 /** What is in chunk_page is page index of the window (ascending from call to call); it is dropped if it is all zero. Returns whether it was kept. */
 bool chunk_keep(struct chunk_builder *builder, uint32_t index);
+
+/** In place of chunk_keep, once: all pages of the window that are not zero (bit i: page i) are in chunk_page, one behind the other; crc: CRC-32C of them. */
+void chunk_take(struct chunk_builder *builder, uint64_t pages, uint32_t crc);
 
 /** The chunk is complete. false: all its pages are zero, and there is none. Else *chunk is filled in; its data is in room. Compressed when
  *  the builder compresses and an eighth or more is saved. */

@@ -47,11 +47,30 @@ static void both_ways_agree_at_every_length_alignment_and_cut(void **state)
     }
 }
 
+static void joined_checksums_are_those_of_the_whole(void **state)
+{
+    (void)state;
+    static uint8_t data[70000];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * i >> 3 ^ i);
+    static const size_t lengths[] = {0, 1, 2, 3, 15, 16, 255, 4096, 65536, 69999, sizeof data};
+    uint32_t whole = crc32c(0, data, sizeof data);
+    for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
+        size_t cut = sizeof data - lengths[i];
+        assert_int_equal(crc32c_join(crc32c(0, data, cut), crc32c(0, data + cut, lengths[i]), lengths[i]), whole);
+    }
+    /* 3 · 2^33 zero bytes do no harm to nothing, and turn into the same checksum whether they come at once or one half after the other. */
+    uint64_t half = UINT64_C(3) << 32;
+    assert_int_equal(crc32c_join(0, 77, half), 77);
+    assert_int_equal(crc32c_join(crc32c_join(whole, 0, half), 0, half), crc32c_join(whole, 0, 2 * half));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_values),
         cmocka_unit_test(both_ways_agree_at_every_length_alignment_and_cut),
+        cmocka_unit_test(joined_checksums_are_those_of_the_whole),
     };
     return cmocka_run_group_tests_name("crc32c", tests, NULL, NULL);
 }
