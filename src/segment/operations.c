@@ -42,6 +42,12 @@ static ALWAYS_INLINE struct redo_record *record_of(const struct segment *segment
     return (struct redo_record *)(void *)(segment->redo + writer * segment->redo_stride);
 }
 
+void segment_prefetch(const struct segment *segment, uint64_t offset)
+{
+    __builtin_prefetch(segment->bytes + offset);
+    __builtin_prefetch(&segment->stripes[offset >> STRIPE_SHIFT]);
+}
+
 /* ---- permits and sequences of a span ---- */
 
 static ALWAYS_INLINE bool take_read(struct span span, bool wait)

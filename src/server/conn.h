@@ -109,9 +109,9 @@ void conn_drop_out(struct conn *conn);
 
 /* ---- conn_request.c ---- */
 
-/** Execute one request, or make it a job. Returns false when it must wait: it was not executed and must come again.
- *  memory: the malloc'ed buffer that holds body, if the request may take it over (then *memory is set to NULL); NULL if not. */
-bool conn_request(struct conn *conn, const uint8_t *body, size_t bytes, uint8_t **memory);
+/** Execute one request, or make it a job. decoded: whether the frame held a request at all. Returns false when it must wait: it was not executed
+ *  and must come again. memory: the malloc'ed buffer that holds body, if the request may take it over (then *memory is set to NULL); NULL if not. */
+bool conn_execute(struct conn *conn, bool decoded, const struct wire_request *request, const uint8_t *body, size_t bytes, uint8_t **memory);
 
 /** The stream is out of step: say why, then close. */
 void conn_refuse_frame(struct conn *conn, uint64_t announced, uint64_t limit);

@@ -152,30 +152,29 @@ static bool start_job(struct conn *conn, const struct wire_request *request, con
     return true;
 }
 
-bool conn_request(struct conn *conn, const uint8_t *body, size_t bytes, uint8_t **memory)
+bool conn_execute(struct conn *conn, bool decoded, const struct wire_request *request, const uint8_t *body, size_t bytes, uint8_t **memory)
 {
     struct server *server = conn->io->server;
-    struct wire_request request;
-    if (!wire_request_decode(&request, body, bytes, &conn->io->arena)) {
-        answer_error(conn, &request, MCOMP_INVALID_ARGUMENT, "the frame does not hold a Request of package mcomp.v1");
+    if (!decoded) {
+        answer_error(conn, request, MCOMP_INVALID_ARGUMENT, "the frame does not hold a Request of package mcomp.v1");
         return true;
     }
     struct err err;
     struct exec_caller caller = {.hello_done = conn->hello_done};
-    enum mcomp_status code = exec_check(&server->exec, &caller, &request, &err);
+    enum mcomp_status code = exec_check(&server->exec, &caller, request, &err);
     if (code != MCOMP_OK) {
-        answer_error(conn, &request, code, err.text);
+        answer_error(conn, request, code, err.text);
         return true;
     }
-    if (request.op == WIRE_OP_READ && request.length >= DIRECT_READ_BYTES) {
+    if (request->op == WIRE_OP_READ && request->length >= DIRECT_READ_BYTES) {
         if (server_over_budget(server)) {
-            answer_error(conn, &request, MCOMP_RESOURCE_EXHAUSTED, "clients do not take their answers, and the node's buffers are full; try later");
+            answer_error(conn, request, MCOMP_RESOURCE_EXHAUSTED, "clients do not take their answers, and the node's buffers are full; try later");
             return true;
         }
-        return read_direct(conn, &request) || start_job(conn, &request, body, bytes, memory);
+        return read_direct(conn, request) || start_job(conn, request, body, bytes, memory);
     }
-    uint64_t reply_bytes = exec_reply_bytes(&request);
-    if (exec_payload(&request) <= server->config.server.inline_max && reply_bytes <= IO_OUT_BYTES && run_inline(conn, &request, reply_bytes))
+    uint64_t reply_bytes = exec_reply_bytes(request);
+    if (exec_payload(request) <= server->config.server.inline_max && reply_bytes <= IO_OUT_BYTES && run_inline(conn, request, reply_bytes))
         return true;
-    return start_job(conn, &request, body, bytes, memory);
+    return start_job(conn, request, body, bytes, memory);
 }
