@@ -95,10 +95,10 @@ class Bench(unittest.TestCase):
             self.assertEqual(sum(report["errors_by_status"].values()), report["errors"])
 
     def test_ctrl_c_reports_what_was_measured(self):
-        with Grid() as grid:
-            for load in ((), ("--depth", 4, "--connections", 2, "--threads", 2)):
+        for load in ((), ("--depth", 4, "--connections", 2, "--threads", 2)):
+            with self.subTest(load=load), Grid() as grid:
                 process = start("bench", "--json", "--seconds", 600, *load, config=grid.config)
-                wait_until(lambda: json.loads(grid.mcomp("status", "--json").stdout)[0]["read"]["count"] > 10, what="the first reads")
+                wait_until(lambda g=grid: json.loads(g.mcomp("status", "--json").stdout)[0]["read"]["count"] > 10, what="the first reads")
                 process.send_signal(signal.SIGINT)
                 self.assertEqual(wait_for_end(process), 130)
                 self.assertTrue(json.loads(process.stdout.read())["interrupted"])
