@@ -156,7 +156,7 @@ bool conn_execute(struct conn *conn, bool decoded, const struct wire_request *re
 {
     struct server *server = conn->io->server;
     if (!decoded) {
-        answer_error(conn, request, MCOMP_INVALID_ARGUMENT, "the frame does not hold a Request of package mcomp.v1");
+        answer_error(conn, request, MCOMP_INVALID_ARGUMENT, "the frame does not hold a Request of package mcomp.v1, or one of far too many parts");
         return true;
     }
     struct err err;

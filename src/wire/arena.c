@@ -27,7 +27,12 @@ static void allocator_free(void *self, void *memory)
 
 void arena_init(struct arena *arena)
 {
-    *arena = (struct arena){.allocator = {allocator_alloc, allocator_free, arena}};
+    *arena = (struct arena){.left = SIZE_MAX, .allocator = {allocator_alloc, allocator_free, arena}};
+}
+
+void arena_limit(struct arena *arena, size_t bytes)
+{
+    arena->left = bytes;
 }
 
 void *arena_alloc(struct arena *arena, size_t bytes)
@@ -35,6 +40,8 @@ void *arena_alloc(struct arena *arena, size_t bytes)
     if (bytes > ARENA_PIECE_BYTES_MAX)
         return NULL;
     bytes = (bytes + ARENA_ALIGN - 1) & ~(size_t)(ARENA_ALIGN - 1);
+    if (bytes > arena->left)
+        return NULL;
     struct arena_block *block = arena->current;
     if (!block || block->capacity - arena->used < bytes) {
         size_t capacity = bytes > ARENA_BLOCK_BYTES ? bytes : ARENA_BLOCK_BYTES;
@@ -51,6 +58,8 @@ void *arena_alloc(struct arena *arena, size_t bytes)
     }
     void *memory = block->bytes + arena->used;
     arena->used += bytes;
+    if (arena->left != SIZE_MAX)
+        arena->left -= bytes;
     return memory;
 }
 

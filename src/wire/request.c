@@ -149,7 +149,9 @@ bool wire_request_decode(struct wire_request *request, const uint8_t *body, size
 bool wire_request_decode_generated(struct wire_request *request, const uint8_t *body, size_t bytes, struct arena *arena)
 {
     *request = (struct wire_request){0};
+    arena_limit(arena, bytes + WIRE_DECODED_EXTRA_BYTES);
     Mcomp__V1__Request *full = mcomp__v1__request__unpack(&arena->allocator, bytes, body);
+    arena_limit(arena, SIZE_MAX);
     if (!full) {
         request->id = salvage_id(body, bytes);
         return false;

@@ -167,7 +167,9 @@ static void take_result(struct wire_response *response, Mcomp__V1__Response *ful
 bool wire_response_decode_generated(struct wire_response *response, const uint8_t *body, size_t bytes, struct arena *arena)
 {
     *response = (struct wire_response){0};
+    arena_limit(arena, bytes + WIRE_DECODED_EXTRA_BYTES);
     Mcomp__V1__Response *full = mcomp__v1__response__unpack(&arena->allocator, bytes, body);
+    arena_limit(arena, SIZE_MAX);
     if (!full)
         return false;
     response->id = full->id;

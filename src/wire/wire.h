@@ -25,6 +25,10 @@ enum wire_frame { WIRE_FRAME_WHOLE, WIRE_FRAME_PART, WIRE_FRAME_BAD };
  *  length announced, or 0 when the prefix is malformed. */
 enum wire_frame wire_frame_peek(const uint8_t *bytes, size_t available, uint64_t limit, size_t *header, uint64_t *body);
 
+/** What a decoded message may take besides its own bytes. Generated code makes up to 70 bytes of each byte of a message that consists of tiny parts:
+ *  enough for any message of FRAME_OVERHEAD_BYTES and for MULTI_RANGES_MAX ranges with all their data; what needs more is malformed. */
+#define WIRE_DECODED_EXTRA_BYTES ((size_t)128 * FRAME_OVERHEAD_BYTES)
+
 /* ---- requests ---- */
 
 enum wire_op {
@@ -52,7 +56,7 @@ struct wire_request {
     Mcomp__V1__Request *full; /* HELLO, MULTI, STATUS; NULL else */
 };
 
-/** Decode the message of a frame. false: malformed, or out of memory; then id is set when it could be read, else 0. */
+/** Decode the message of a frame. false: malformed, far too many parts, or out of memory; then id is set when it could be read, else 0. */
 bool wire_request_decode(struct wire_request *request, const uint8_t *body, size_t bytes, struct arena *arena);
 
 /** The same by generated code alone; the reference for tests and for shapes that the fast decoder leaves. */

@@ -106,6 +106,17 @@ class Rubbish(Hostile):
         self.assertIn(self.other.call("multi", reads=lengths)["status"], ("INVALID_ARGUMENT", "OUT_OF_RANGE"))
         self.check_works(self.other)
 
+    def test_message_of_tiny_parts_takes_no_more_memory_than_others(self):
+        before = own_memory_bytes(self.grid.servers[0].pid)
+        for unit in (b"\x0a\x00", b"\x12\x00", b"\x7a\x00"):  # an empty Read, an empty Write, a field that nobody knows
+            parts = unit * (2 * MIB)
+            self.other.raw(frame(b"\x08\x07\x6a" + varint(len(parts)) + parts))
+            answer = self.other.receive()
+            self.assertEqual((answer["id"], answer["status"]), (7, "INVALID_ARGUMENT"))
+            if not sanitized():
+                self.assertLess(own_memory_bytes(self.grid.servers[0].pid) - before, 32 * MIB)
+        self.check_works(self.other)
+
     def test_resets_in_the_middle_of_everything(self):
         for i in range(200):
             node = Connection(self.grid.port())

@@ -67,6 +67,25 @@ static void absurd_sizes_give_null(void **state)
     arena_close(&arena);
 }
 
+/* Goal: a limit holds until it is lifted, whatever blocks there are. */
+static void limit_ends_allocation(void **state)
+{
+    (void)state;
+    struct arena arena;
+    arena_init(&arena);
+    assert_non_null(arena_alloc(&arena, 1000));
+    arena_limit(&arena, 100000);
+    assert_null(arena_alloc(&arena, 100001));
+    for (int i = 0; i < 100; i++)
+        assert_non_null(arena_alloc(&arena, 990)); /* 992 are taken */
+    assert_null(arena_alloc(&arena, 990));
+    assert_non_null(arena_alloc(&arena, 800));
+    assert_null(arena_alloc(&arena, 1));
+    arena_limit(&arena, SIZE_MAX);
+    assert_non_null(arena_alloc(&arena, 1 << 20));
+    arena_close(&arena);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -74,6 +93,7 @@ int main(void)
         cmocka_unit_test(reset_reuses_the_first_block),
         cmocka_unit_test(reset_gives_a_large_block_back),
         cmocka_unit_test(absurd_sizes_give_null),
+        cmocka_unit_test(limit_ends_allocation),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -280,6 +280,43 @@ static void odd_shapes_are_left_to_generated_code(void **state)
     assert_int_equal(request.id, 42); /* the answer can still name it */
 }
 
+/** A request whose Multi is `count` times the same two bytes. */
+static uint8_t *multi_of_tiny_parts(uint8_t first, uint8_t second, size_t count, size_t *bytes)
+{
+    uint8_t *body = malloc(count * 2 + 16), *at = body;
+    assert_non_null(body);
+    *at++ = 0x08; /* id 42 */
+    *at++ = 42;
+    *at++ = 0x6a;
+    at = varint_put(at, count * 2);
+    for (size_t i = 0; i < count; i++) {
+        *at++ = first;
+        *at++ = second;
+    }
+    *bytes = (size_t)(at - body);
+    return body;
+}
+
+/* Goal: what a message takes when decoded is bounded by its size and a constant, and the bound refuses nothing that a client may send. */
+static void tiny_parts_take_bounded_memory(void **state)
+{
+    (void)state;
+    struct wire_request request;
+    size_t bytes;
+    static const uint8_t tags[] = {0x0a /* Read */, 0x12 /* Write */, 0x7a /* unknown */};
+    for (size_t i = 0; i < sizeof tags; i++) {
+        uint8_t *many = multi_of_tiny_parts(tags[i], 0, 2u << 20, &bytes);
+        assert_false(wire_request_decode(&request, many, bytes, &arena));
+        assert_int_equal(request.id, 42);
+        free(many);
+        arena_reset(&arena);
+        uint8_t *allowed = multi_of_tiny_parts(tags[i], 0, FRAME_OVERHEAD_BYTES / 2 - 8, &bytes);
+        assert_true(wire_request_decode(&request, allowed, bytes, &arena));
+        free(allowed);
+        arena_reset(&arena);
+    }
+}
+
 static void statuses_map_one_to_one(void **state)
 {
     (void)state;
@@ -308,6 +345,7 @@ int main(void)
         cmocka_unit_test(results_are_canonical),
         cmocka_unit_test(peek_finds_the_data_of_a_read),
         cmocka_unit_test(odd_shapes_are_left_to_generated_code),
+        cmocka_unit_test(tiny_parts_take_bounded_memory),
         cmocka_unit_test(statuses_map_one_to_one),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
