@@ -3,8 +3,10 @@
 #ifndef SEGMENT_INTERNAL_H
 #define SEGMENT_INTERNAL_H
 
+#include "segment/gate.h"
 #include "segment/layout.h"
 #include "segment/object.h"
+#include "segment/preserve.h"
 #include "segment/segment.h"
 
 /** One range of a multi, for taking its stripes in ascending order. */
@@ -14,7 +16,7 @@ struct multi_item {
     bool write;
 };
 
-/** An open segment. All fields but the bytes that they point to are constant after segment_open. Any thread. */
+/** An open segment. All fields but the bytes that they point to are constant after segment_open, except those that say so. Any thread. */
 struct segment {
     uint8_t *bytes;         /* the k bytes; in the mapping */
     struct stripe *stripes; /* in the mapping */
@@ -25,6 +27,13 @@ struct segment {
     uint32_t writers;
     struct multi_item *items; /* owned; MULTI_RANGES_MAX for each writer */
     struct object object;     /* owned */
+    struct layout_header *header; /* in the mapping */
+    struct preserve preserve; /* owned */
+    struct gate gate;         /* owned */
+    bool drained;             /* agent: the closed gate was found drained */
+    bool was_live;            /* agent: the capture was live at the last look */
+    uint32_t served;          /* agent: sequence of the last command taken from the mailbox */
+    _Atomic bool interrupted; /* the agent's wait returns */
     struct segment_info info;
 };
 

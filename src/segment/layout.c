@@ -162,8 +162,8 @@ static bool tail_is_sound(const struct layout_tail *tail, const struct layout_fi
            redo->bytes % redo->element_bytes == 0 && redo->bytes <= INT64_MAX - redo->offset;
 }
 
-enum mcomp_status layout_check(const struct layout_header *header, const struct segment_options *options, uint64_t object_bytes,
-                               const char *object_name, struct err *err)
+enum mcomp_status layout_check_fixed(const struct layout_header *header, const struct segment_options *options, uint64_t object_bytes,
+                                     const char *object_name, struct err *err)
 {
     const struct layout_fixed *fixed = &header->fixed;
     if (object_bytes < LAYOUT_HEADER_BYTES)
@@ -190,6 +190,16 @@ enum mcomp_status layout_check(const struct layout_header *header, const struct 
         return refuse(err, MCOMP_FAILED_PRECONDITION, options, object_name,
                       "has %" PRIu32 " sections in places where this program, which makes %" PRIu32 ", would not put them", fixed->section_count,
                       plan.fixed.section_count);
+    return MCOMP_OK;
+}
+
+enum mcomp_status layout_check(const struct layout_header *header, const struct segment_options *options, uint64_t object_bytes,
+                               const char *object_name, struct err *err)
+{
+    const struct layout_fixed *fixed = &header->fixed;
+    enum mcomp_status code = layout_check_fixed(header, options, object_bytes, object_name, err);
+    if (code != MCOMP_OK)
+        return code;
     if (atomic_load(&header->ready) != LAYOUT_READY || atomic_load(&header->tail_current) > 1 || !tail_is_sound(current_tail(header), fixed))
         return refuse(err, MCOMP_DATA_LOSS, options, object_name, "has a damaged header: its directory of redo records makes no sense");
     if (object_bytes < layout_object_bytes(header))

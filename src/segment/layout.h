@@ -28,7 +28,7 @@
 
 enum layout_kind {
     LAYOUT_STRIPES = 1,      /* struct stripe, one for each STRIPE_BYTES of data; the last stripe may be shorter */
-    LAYOUT_SLOT_OF = 2,      /* _Atomic u64 for each page: where a snapshot finds the preserved page; zero as long as there was none */
+    LAYOUT_SLOT_OF = 2,      /* _Atomic u64 for each page: round << 32 | slot where a snapshot finds the preserved page; zero: there was none */
     LAYOUT_PAGE_EPOCH = 3,   /* _Atomic u32 for each page: the last cut for which it was preserved or captured */
     LAYOUT_TRANSACTIONS = 4, /* records of minitransactions; zero as long as there was none. element_bytes 0: the record's size is in
                                 transaction_record_bytes of the header, which whoever uses the section first sets before use */
@@ -75,6 +75,32 @@ struct layout_tail {
     uint32_t checksum; /* CRC-32C of all before it */
 };
 
+/** Why a capture ended before its snapshot process said so. */
+enum layout_end {
+    LAYOUT_END_ASKED = 1, /* its snapshot process ended it, or the server did */
+    LAYOUT_END_LIMIT = 2,  /* the preserved pages reached their limit */
+    LAYOUT_END_MEMORY = 3, /* no memory for more of them */
+    LAYOUT_END_LATE = 4,   /* writers preserved pages faster than the server got memory for them */
+    LAYOUT_END_POOL = 5    /* a restarted server did not find them, or another limit holds */
+};
+
+/** Commands of the snapshot process to the server, one at a time; mailbox.h says how. Each half has its own cache line. */
+struct layout_mailbox {
+    _Atomic uint32_t calls; /* futex: the server's agent sleeps on it */
+    _Atomic uint32_t last_sequence; /* of the commands ever begun; only the snapshot process uses it */
+    _Atomic uint32_t sequence; /* of the command that stands in the next three; 0: none, or they are being changed */
+    _Atomic uint32_t kind;     /* enum segment_command_kind */
+    _Atomic uint32_t round;
+    _Atomic uint32_t lease_ms;
+    uint8_t unused_a[40];
+    _Atomic uint32_t answers; /* futex: the snapshot process sleeps on it */
+    _Atomic uint32_t answered; /* sequence of the command that the next three answer; 0: they are being changed */
+    _Atomic uint32_t result;   /* enum segment_answer_result */
+    _Atomic uint32_t max_round;
+    _Atomic uint64_t pause_ns;
+    uint8_t unused_b[40];
+};
+
 struct layout_header {
     struct layout_fixed fixed;
     struct layout_tail tail[2];
@@ -83,15 +109,21 @@ struct layout_header {
     _Atomic uint64_t attach_count; /* 0 as long as no segment_open has succeeded */
     _Atomic uint32_t owner_pid;    /* of the process that has the segment open; a hint for people, the lock on the object decides */
     uint8_t unused_a[44];
-    /* Snapshots; zero as long as there was none. */
-    _Atomic uint64_t cap_word;  /* epoch << 1 | capture is live */
-    _Atomic uint32_t max_round; /* highest round ever frozen for */
-    _Atomic uint32_t slot_next; /* next free slot for a preserved page */
-    uint8_t unused_b[48];
+    /* Snapshots; zero as long as there was none. Writers load the first for each write, so what changes often is elsewhere. */
+    _Atomic uint64_t cap_word;   /* round of the last cut << 1 | its capture is live */
+    _Atomic uint32_t max_round;  /* highest round ever frozen for */
+    _Atomic uint32_t capture_pid; /* of the snapshot process; a hint for people, like owner_pid */
+    _Atomic uint64_t capture_end; /* round << 8 | enum layout_end: why the capture of that round is not live any more */
+    _Atomic uint64_t pool_inode; /* number of the object with the preserved pages, by which its users know it from an older one; 0: none */
+    uint8_t unused_b[32];
     /* Minitransactions; zero as long as there was none. */
     _Atomic uint64_t transaction_generation; /* counter that the generations of sessions come from */
     uint64_t transaction_record_bytes;
-    uint8_t unused_c[LAYOUT_HEADER_BYTES - 1168];
+    uint8_t unused_c[48];
+    _Atomic uint32_t slot_next; /* next free slot for a preserved page */
+    uint8_t unused_d[60];
+    struct layout_mailbox mailbox;
+    uint8_t unused_e[LAYOUT_HEADER_BYTES - 1408];
 };
 
 _Static_assert(sizeof(struct layout_section) == 32, "format");
@@ -105,6 +137,9 @@ _Static_assert(offsetof(struct layout_header, attach_count) == 1032, "format");
 _Static_assert(offsetof(struct layout_header, owner_pid) == 1040, "format");
 _Static_assert(offsetof(struct layout_header, cap_word) == 1088, "format");
 _Static_assert(offsetof(struct layout_header, transaction_generation) == 1152, "format");
+_Static_assert(offsetof(struct layout_header, slot_next) == 1216, "format");
+_Static_assert(offsetof(struct layout_header, mailbox) == 1280, "format");
+_Static_assert(offsetof(struct layout_mailbox, answers) == 64 && sizeof(struct layout_mailbox) == 128, "a cache line for each side");
 _Static_assert(sizeof(struct layout_header) == LAYOUT_HEADER_BYTES, "format");
 _Static_assert(GRID_NAME_BYTES_MAX < LAYOUT_GRID_BYTES, "a name and its end");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "atomics in shared memory must not hide a lock");
@@ -157,6 +192,10 @@ void layout_seal(struct layout_fixed *fixed);
 
 /** Was the object left by a process that died while it made it? object_bytes: its size; header: its first bytes, zeros behind the end. */
 bool layout_is_unfinished(const struct layout_header *header, uint64_t object_bytes);
+
+/** Does the part of a finished object's header that never changes agree with options and with itself? Errors as layout_check. */
+MUST_CHECK enum mcomp_status layout_check_fixed(const struct layout_header *header, const struct segment_options *options, uint64_t object_bytes,
+                                                const char *object_name, struct err *err);
 
 /** Does a finished object agree with options and with itself? Errors as segment_open; object_name stands in the text. */
 MUST_CHECK enum mcomp_status layout_check(const struct layout_header *header, const struct segment_options *options, uint64_t object_bytes,

@@ -19,6 +19,24 @@
 
 /* ---- opening ---- */
 
+void object_name(char name[OBJECT_NAME_BYTES], const char *grid, uint32_t node, const char *end)
+{
+    int n = snprintf(name, OBJECT_NAME_BYTES, "/mcomp.%s.%" PRIu32 "%s", grid, node, end);
+    MC_ASSERT(n > 0 && n < (int)OBJECT_NAME_BYTES);
+}
+
+bool object_lock(int fd, int byte)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    return fcntl(fd, F_OFD_SETLK, &lock) == 0;
+}
+
+bool object_is_locked(int fd, int byte)
+{
+    struct flock lock = {.l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = byte, .l_len = 1};
+    return fcntl(fd, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
 static enum mcomp_status refuse_locked(const struct object *object, uint64_t pid_offset, struct err *err)
 {
     uint32_t pid = 0;
@@ -44,14 +62,15 @@ static enum mcomp_status open_once(struct object *object, bool create, uint64_t 
         return err_set(err, MCOMP_FAILED_PRECONDITION, "segment %s belongs to user %u, this process runs as user %u: run it as that user",
                        object->name, (unsigned)st.st_uid, (unsigned)geteuid());
     *gone = st.st_nlink == 0;
+    if (!object_lock(object->fd, OBJECT_LOCK_SERVER))
+        return err_sys(err, errno, "lock shared memory %s", object->name);
     return MCOMP_OK;
 }
 
 enum mcomp_status object_open(struct object *object, const char *grid, uint32_t node, bool create, uint64_t pid_offset, struct err *err)
 {
     *object = (struct object)OBJECT_CLOSED;
-    int n = snprintf(object->name, sizeof object->name, "/mcomp.%s.%" PRIu32, grid, node);
-    MC_ASSERT(n > 0 && (size_t)n < sizeof object->name);
+    object_name(object->name, grid, node, "");
     for (;;) {
         bool gone;
         enum mcomp_status code = open_once(object, create, pid_offset, &gone, err);
@@ -114,6 +133,12 @@ static uint64_t filesystem_free_bytes(int fd)
     if (fstatvfs(fd, &fs) != 0 || fs.f_blocks == 0)
         return UINT64_MAX;
     return (uint64_t)fs.f_bavail * fs.f_frsize;
+}
+
+uint64_t object_free_bytes(int fd)
+{
+    uint64_t filesystem = filesystem_free_bytes(fd), memory = memory_free_bytes();
+    return filesystem < memory ? filesystem : memory;
 }
 
 static enum mcomp_status refuse_space(const struct object *object, uint64_t needed, uint64_t filesystem, uint64_t memory, struct err *err)

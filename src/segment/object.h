@@ -10,7 +10,8 @@
 #include "base/err.h"
 #include "base/limits.h"
 
-#define OBJECT_NAME_BYTES (GRID_NAME_BYTES_MAX + 24u)
+#define OBJECT_NAME_BYTES (GRID_NAME_BYTES_MAX + 32u)
+#define OBJECT_PRESERVED ".preserved" /* ends the name of the object with the preserved pages */
 
 /** One object, open and locked for as long as the process lives or until object_close. One thread at a time. */
 struct object {
@@ -21,6 +22,19 @@ struct object {
 };
 
 #define OBJECT_CLOSED {.fd = -1}
+
+/** Name of an object of a node: "/mcomp.GRID.NODE" and what it ends with, "" or OBJECT_PRESERVED. */
+void object_name(char name[OBJECT_NAME_BYTES], const char *grid, uint32_t node, const char *end);
+
+/* Besides the lock by which a server excludes others, record locks on these bytes tell who lives: asking for such a lock does not disturb its
+ * holder, and the kernel takes it back however the holder dies. */
+#define OBJECT_LOCK_SERVER 0
+#define OBJECT_LOCK_CAPTURE 1
+
+/** Take one of them on an open object, for as long as it is open. False when another process has it, with errno EAGAIN. */
+bool object_lock(int fd, int byte);
+/** Does some process have it, other than through this descriptor? */
+bool object_is_locked(int fd, int byte);
 
 /** Open the object of a node and lock it; make an empty one when there is none, if create. pid_offset: where in an object that is in use
  *  its owner's process id (u32) stands.
@@ -41,6 +55,9 @@ MUST_CHECK enum mcomp_status object_resize(const struct object *object, uint64_t
  *  fail for want of memory. Bytes behind the former end are zero. Never shortens.
  *  Errors: RESOURCE_EXHAUSTED, with the bytes needed and those free. */
 MUST_CHECK enum mcomp_status object_map(struct object *object, uint64_t bytes, struct err *err);
+
+/** Bytes that can still be allocated: what the machine's memory and the file system of the object have free. */
+uint64_t object_free_bytes(int fd);
 
 /** Remove the name while holding the lock: the next object_open makes a new object. */
 void object_unlink(const struct object *object);

@@ -5,8 +5,9 @@
  *  permits of all theirs. Small reads take none: they copy, and use the copy if no writer was in the stripes meanwhile, which the stripes'
  *  sequence numbers tell. What a crash leaves undone is in the writer's redo record (redo.h).
  *
- *  Order inside a write:  fill the record | permits | sequences odd | record valid | store | record invalid | sequences even | permits back.
- *  Lock order: the stripes, ascending. Nothing else is taken in here. */
+ *  Order inside a write:
+ *      fill the record | gate | permits | sequences odd | record valid | preserve pages | store | record invalid | sequences even | permits back | leave
+ *  Lock order: the gate (nobody waits there), the stripes, ascending. Nothing else is taken in here. */
 #include <string.h>
 
 #include "segment/copy.h"
@@ -185,48 +186,58 @@ void segment_release(struct segment *segment, uint64_t offset, uint64_t length)
 
 /* ---- writes to one range ---- */
 
-static ALWAYS_INLINE bool write_range(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t length, const void *data, bool wait)
+static ALWAYS_INLINE enum segment_outcome write_range(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t length, const void *data,
+                                                      bool wait)
 {
     check_range(segment, offset, length);
     MC_ASSERT(length <= segment->redo_bytes);
     if (length == 0)
-        return true;
+        return SEGMENT_DONE;
     struct span span = span_of(segment, offset, length);
     struct redo_record *redo = record_of(segment, writer);
     bool one_store = copy_is_one_store(offset, length);
     if (!one_store)
         redo_fill(redo, offset, length, data);
-    if (!take_write(span, wait))
-        return false;
+    if (!gate_enter(&segment->gate, writer))
+        return SEGMENT_FROZEN;
+    if (!take_write(span, wait)) {
+        gate_leave(&segment->gate, writer);
+        return SEGMENT_BUSY;
+    }
     begin_stores(span);
     if (one_store)
-        redo_store_word_locked(segment->bytes, offset, length, data);
+        redo_store_word_locked(&segment->preserve, offset, length, data);
     else
-        redo_store_locked(redo, segment->bytes);
+        redo_store_locked(&segment->preserve, redo);
     end_stores(span);
     give_write(span);
-    return true;
+    gate_leave(&segment->gate, writer);
+    return SEGMENT_DONE;
 }
 
-void segment_write(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t length, const void *data)
+enum segment_outcome segment_write(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t length, const void *data)
 {
-    write_range(segment, writer, offset, length, data, true);
+    return write_range(segment, writer, offset, length, data, true);
 }
 
-bool segment_write_try(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t length, const void *data)
+enum segment_outcome segment_write_try(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t length, const void *data)
 {
     return write_range(segment, writer, offset, length, data, false);
 }
 
 /* Add b to the word, or, if is_cas, replace a by b. */
-static ALWAYS_INLINE bool update_word(struct segment *segment, uint32_t writer, uint64_t offset, bool is_cas, uint64_t a, uint64_t b,
-                                      uint64_t *before, bool wait)
+static ALWAYS_INLINE enum segment_outcome update_word(struct segment *segment, uint32_t writer, uint64_t offset, bool is_cas, uint64_t a,
+                                                      uint64_t b, uint64_t *before, bool wait)
 {
     check_range(segment, offset, ATOMIC_WORD_BYTES);
     struct span span = span_of(segment, offset, ATOMIC_WORD_BYTES);
     struct redo_record *redo = record_of(segment, writer);
-    if (!take_write(span, wait))
-        return false;
+    if (!gate_enter(&segment->gate, writer))
+        return SEGMENT_FROZEN;
+    if (!take_write(span, wait)) {
+        gate_leave(&segment->gate, writer);
+        return SEGMENT_BUSY;
+    }
     uint64_t word;
     memcpy(&word, segment->bytes + offset, sizeof word);
     *before = word;
@@ -237,31 +248,32 @@ static ALWAYS_INLINE bool update_word(struct segment *segment, uint32_t writer, 
             redo_fill(redo, offset, sizeof word, &word);
         begin_stores(span);
         if (one_store)
-            redo_store_word_locked(segment->bytes, offset, sizeof word, &word);
+            redo_store_word_locked(&segment->preserve, offset, sizeof word, &word);
         else
-            redo_store_locked(redo, segment->bytes);
+            redo_store_locked(&segment->preserve, redo);
         end_stores(span);
     }
     give_write(span);
-    return true;
+    gate_leave(&segment->gate, writer);
+    return SEGMENT_DONE;
 }
 
-void segment_add(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t delta, uint64_t *before)
+enum segment_outcome segment_add(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t delta, uint64_t *before)
 {
-    update_word(segment, writer, offset, false, 0, delta, before, true);
+    return update_word(segment, writer, offset, false, 0, delta, before, true);
 }
 
-bool segment_add_try(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t delta, uint64_t *before)
+enum segment_outcome segment_add_try(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t delta, uint64_t *before)
 {
     return update_word(segment, writer, offset, false, 0, delta, before, false);
 }
 
-void segment_cas(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t expected, uint64_t desired, uint64_t *found)
+enum segment_outcome segment_cas(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t expected, uint64_t desired, uint64_t *found)
 {
-    update_word(segment, writer, offset, true, expected, desired, found, true);
+    return update_word(segment, writer, offset, true, expected, desired, found, true);
 }
 
-bool segment_cas_try(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t expected, uint64_t desired, uint64_t *found)
+enum segment_outcome segment_cas_try(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t expected, uint64_t desired, uint64_t *found)
 {
     return update_word(segment, writer, offset, true, expected, desired, found, false);
 }
@@ -390,17 +402,10 @@ static size_t multi_collect(const struct segment *segment, struct multi_item *it
     return count;
 }
 
-static bool multi(struct segment *segment, uint32_t writer, const struct segment_range *reads, size_t read_count, void *buf,
-                  const struct segment_write_range *writes, size_t write_count, bool wait)
+/* Reads and writes of a multi whose stripes are taken. */
+static void multi_locked(struct segment *segment, struct redo_record *redo, const struct segment_range *reads, size_t read_count, void *buf,
+                         const struct multi_item *items, size_t count, bool writes)
 {
-    struct redo_record *redo = record_of(segment, writer);
-    struct multi_item *items = segment->items + (size_t)writer * MULTI_RANGES_MAX;
-    uint64_t write_bytes;
-    size_t count = multi_collect(segment, items, reads, read_count, writes, write_count, &write_bytes);
-    if (write_bytes > 0)
-        redo_fill_ranges(redo, writes, write_count);
-    if (!multi_take(segment, items, count, wait))
-        return false;
     uint8_t *to = buf;
     for (size_t i = 0; i < read_count; i++) {
         if (reads[i].length == 0)
@@ -408,23 +413,43 @@ static bool multi(struct segment *segment, uint32_t writer, const struct segment
         memcpy(to, segment->bytes + reads[i].offset, reads[i].length);
         to += reads[i].length;
     }
-    if (write_bytes > 0) {
+    if (writes) {
         multi_sequences(segment, items, count, sequence_begin);
-        redo_store_locked(redo, segment->bytes);
+        redo_store_locked(&segment->preserve, redo);
         multi_sequences(segment, items, count, sequence_end);
     }
-    multi_release(segment, items, count, UINT64_MAX);
-    return true;
 }
 
-void segment_multi(struct segment *segment, uint32_t writer, const struct segment_range *reads, size_t read_count, void *buf,
-                   const struct segment_write_range *writes, size_t write_count)
+static enum segment_outcome multi(struct segment *segment, uint32_t writer, const struct segment_range *reads, size_t read_count, void *buf,
+                                  const struct segment_write_range *writes, size_t write_count, bool wait)
 {
-    multi(segment, writer, reads, read_count, buf, writes, write_count, true);
+    struct redo_record *redo = record_of(segment, writer);
+    struct multi_item *items = segment->items + (size_t)writer * MULTI_RANGES_MAX;
+    uint64_t write_bytes;
+    size_t count = multi_collect(segment, items, reads, read_count, writes, write_count, &write_bytes);
+    if (write_bytes > 0) {
+        redo_fill_ranges(redo, writes, write_count);
+        if (!gate_enter(&segment->gate, writer))
+            return SEGMENT_FROZEN;
+    }
+    bool taken = multi_take(segment, items, count, wait);
+    if (taken) {
+        multi_locked(segment, redo, reads, read_count, buf, items, count, write_bytes > 0);
+        multi_release(segment, items, count, UINT64_MAX);
+    }
+    if (write_bytes > 0)
+        gate_leave(&segment->gate, writer);
+    return taken ? SEGMENT_DONE : SEGMENT_BUSY;
 }
 
-bool segment_multi_try(struct segment *segment, uint32_t writer, const struct segment_range *reads, size_t read_count, void *buf,
-                       const struct segment_write_range *writes, size_t write_count)
+enum segment_outcome segment_multi(struct segment *segment, uint32_t writer, const struct segment_range *reads, size_t read_count, void *buf,
+                                   const struct segment_write_range *writes, size_t write_count)
+{
+    return multi(segment, writer, reads, read_count, buf, writes, write_count, true);
+}
+
+enum segment_outcome segment_multi_try(struct segment *segment, uint32_t writer, const struct segment_range *reads, size_t read_count, void *buf,
+                                       const struct segment_write_range *writes, size_t write_count)
 {
     return multi(segment, writer, reads, read_count, buf, writes, write_count, false);
 }

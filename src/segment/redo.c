@@ -52,8 +52,9 @@ static bool is_sane(const struct redo_record *redo, uint64_t record_bytes, uint6
     return sum == redo->data_bytes;
 }
 
-enum mcomp_status redo_finish_all(uint8_t *base, const struct layout_header *header, uint64_t *finished, struct err *err)
+enum mcomp_status redo_finish_all(struct preserve *preserve, uint8_t *base, uint64_t *finished, struct err *err)
 {
+    const struct layout_header *header = preserve->header;
     const struct layout_section *section = layout_redo_section(header);
     const struct layout_section *data = layout_section(header->fixed.section, header->fixed.section_count, LAYOUT_DATA);
     uint64_t count = section->bytes / section->element_bytes;
@@ -71,7 +72,7 @@ enum mcomp_status redo_finish_all(uint8_t *base, const struct layout_header *hea
         struct redo_record *redo = (void *)(base + section->offset + i * section->element_bytes);
         if (!atomic_load_explicit(&redo->valid, memory_order_acquire))
             continue;
-        redo_store_locked(redo, base + data->offset);
+        redo_store_locked(preserve, redo);
         (*finished)++;
     }
     return MCOMP_OK;

@@ -10,6 +10,7 @@
 
 #include "segment/copy.h"
 #include "segment/layout.h"
+#include "segment/preserve.h"
 
 /** Where the bytes of a filled record's ranges stand. */
 static inline uint8_t *redo_data(struct redo_record *redo)
@@ -34,12 +35,15 @@ void redo_fill_ranges(struct redo_record *redo, const struct segment_write_range
 /** Store the bytes of a filled record into the segment's bytes at `bytes`. */
 void redo_apply_ranges(struct redo_record *redo, uint8_t *bytes);
 
-/** Carry out the write of a filled record. The caller holds the write permits of all stripes of its ranges and has made their sequences odd.
- *  This and redo_store_word are where a snapshot preserves pages: after the mark, before the first store. */
-static inline void redo_store_locked(struct redo_record *redo, uint8_t *bytes)
+/** Carry out the write of a filled record. The caller is inside the gate, holds the write permits of all stripes of its ranges and has made
+ *  their sequences odd. This and redo_store_word_locked are where pages are preserved: after the mark, before the first store. */
+static inline void redo_store_locked(struct preserve *preserve, struct redo_record *redo)
 {
-    /* Release: the filled record is there before the mark. Fence: the mark (and the odd sequences) before the first byte. */
+    uint8_t *bytes = preserve->bytes;
+    /* Release: the filled record is there before the mark. Fence: the mark, the odd sequences, and that no capture was live or what ended it
+     * before the first byte. */
     atomic_store_explicit(&redo->valid, 1, memory_order_release);
+    preserve_before_record(preserve, redo);
     copy_fence_before_stores();
     copy_compiler_barrier();
     if (redo->range_count == 1)
@@ -52,14 +56,17 @@ static inline void redo_store_locked(struct redo_record *redo, uint8_t *bytes)
 }
 
 /** Store 1, 2, 4 or 8 bytes at a multiple of that. Same duties of the caller; no record: one store is there or not. */
-static inline void redo_store_word_locked(uint8_t *bytes, uint64_t offset, uint64_t length, const void *data)
+static inline void redo_store_word_locked(struct preserve *preserve, uint64_t offset, uint64_t length, const void *data)
 {
+    preserve_before_word(preserve, offset);
     copy_fence_before_stores();
-    copy_in_one_store(bytes + offset, data, length);
+    copy_compiler_barrier();
+    copy_in_one_store(preserve->bytes + offset, data, length);
 }
 
-/** Finish the writes of all valid records of a segment that no process uses. *finished: how many there were.
+/** Finish the writes of all valid records of a segment that no process uses; base: where it is mapped. Preserves pages like any write.
+ *  *finished: how many there were.
  *  Errors: DATA_LOSS when a record makes no sense; then no byte has been changed. */
-MUST_CHECK enum mcomp_status redo_finish_all(uint8_t *base, const struct layout_header *header, uint64_t *finished, struct err *err);
+MUST_CHECK enum mcomp_status redo_finish_all(struct preserve *preserve, uint8_t *base, uint64_t *finished, struct err *err);
 
 #endif

@@ -28,6 +28,23 @@ static enum mcomp_status random_id(uint64_t *id, struct err *err)
     return MCOMP_OK;
 }
 
+/* Set what points into the mapping. */
+static void find_sections(struct segment *segment)
+{
+    uint8_t *base = segment->object.base;
+    struct layout_header *header = mapped_header(&segment->object);
+    const struct layout_section *sections = header->fixed.section;
+    uint32_t count = header->fixed.section_count;
+    segment->header = header;
+    segment->bytes = base + layout_section(sections, count, LAYOUT_DATA)->offset;
+    segment->stripes = (void *)(base + layout_section(sections, count, LAYOUT_STRIPES)->offset);
+    segment->preserve.header = header;
+    segment->preserve.cap_word = &header->cap_word;
+    segment->preserve.bytes = segment->bytes;
+    segment->preserve.slot_of = (void *)(base + layout_section(sections, count, LAYOUT_SLOT_OF)->offset);
+    segment->preserve.page_epoch = (void *)(base + layout_section(sections, count, LAYOUT_PAGE_EPOCH)->offset);
+}
+
 /* Make the object's content from nothing, or from what a process left that was killed in here. */
 static enum mcomp_status create(struct segment *segment, const struct segment_options *options, struct err *err)
 {
@@ -43,6 +60,10 @@ static enum mcomp_status create(struct segment *segment, const struct segment_op
     layout_seal(&plan.fixed);
     struct layout_header *header = mapped_header(&segment->object);
     memcpy(header, &plan, sizeof plan);
+    find_sections(segment);
+    code = pool_open(&segment->preserve, options->grid, options->node, options->preserve_limit, true, err);
+    if (code != MCOMP_OK)
+        return code;
     atomic_store_explicit(&header->ready, LAYOUT_READY, memory_order_release);
     segment->info.created = true;
     return MCOMP_OK;
@@ -95,7 +116,10 @@ static enum mcomp_status attach(struct segment *segment, const struct layout_hea
         return code;
     struct layout_header *header = mapped_header(&segment->object);
     atomic_store(&header->owner_pid, (uint32_t)getpid());
-    code = redo_finish_all(segment->object.base, header, &segment->info.writes_finished, err);
+    find_sections(segment);
+    code = pool_open(&segment->preserve, options->grid, options->node, options->preserve_limit, false, err);
+    if (code == MCOMP_OK) /* with slots: what it changes is preserved first, as in any write */
+        code = redo_finish_all(&segment->preserve, segment->object.base, &segment->info.writes_finished, err);
     if (code == MCOMP_OK)
         code = change_records(segment, options, err);
     if (code == MCOMP_OK)
@@ -104,26 +128,26 @@ static enum mcomp_status attach(struct segment *segment, const struct layout_hea
 }
 
 /* Take over a mapped and finished object. */
-static void adopt(struct segment *segment, const struct segment_options *options)
+static enum mcomp_status adopt(struct segment *segment, const struct segment_options *options, struct err *err)
 {
-    uint8_t *base = segment->object.base;
-    struct layout_header *header = mapped_header(&segment->object);
-    const struct layout_section *sections = header->fixed.section;
-    uint32_t count = header->fixed.section_count;
-    const struct layout_section *stripes = layout_section(sections, count, LAYOUT_STRIPES);
+    find_sections(segment); /* again: changing the records may have moved the mapping */
+    struct layout_header *header = segment->header;
     const struct layout_section *redo = layout_redo_section(header);
-    segment->bytes = base + layout_section(sections, count, LAYOUT_DATA)->offset;
-    segment->stripes = (void *)(base + stripes->offset);
+    enum mcomp_status code = gate_init(&segment->gate, options->writers, &header->mailbox.calls, true, err);
+    if (code != MCOMP_OK)
+        return code;
     segment->size = header->fixed.size;
-    segment->redo = base + redo->offset;
+    segment->redo = segment->object.base + redo->offset;
     segment->redo_stride = redo->element_bytes;
     segment->redo_bytes = options->redo_bytes;
     segment->writers = options->writers;
-    for (uint64_t i = 0; i < stripes->bytes / sizeof(struct stripe); i++)
+    segment->served = atomic_load(&header->mailbox.sequence); /* a command from before was meant for the former server */
+    for (uint64_t i = 0; i < (segment->size - 1) / STRIPE_BYTES + 1; i++)
         semaphore_reset(&segment->stripes[i]);
     atomic_store(&header->owner_pid, (uint32_t)getpid());
     segment->info.id = header->fixed.id;
     segment->info.attach_count = atomic_fetch_add(&header->attach_count, 1) + 1;
+    return MCOMP_OK;
 }
 
 static enum mcomp_status open_object(struct segment *segment, const struct segment_options *options, struct err *err)
@@ -137,13 +161,15 @@ static enum mcomp_status open_object(struct segment *segment, const struct segme
         return code;
     if (layout_is_unfinished(&peeked, object_bytes)) {
         code = create(segment, options, err);
-        if (code != MCOMP_OK)
+        if (code != MCOMP_OK) {
+            pool_remove(options->grid, options->node);
             object_unlink(&segment->object);
+        }
     } else {
         code = attach(segment, &peeked, object_bytes, options, err);
     }
     if (code == MCOMP_OK)
-        adopt(segment, options);
+        code = adopt(segment, options, err);
     return code;
 }
 
@@ -152,6 +178,7 @@ enum mcomp_status segment_open(struct segment **out, const struct segment_option
     MC_ASSERT(options->size > 0 && options->size % PAGE_BYTES == 0);
     MC_ASSERT(options->nodes >= 1 && options->nodes <= GRID_NODES_MAX && options->node < options->nodes);
     MC_ASSERT(options->writers >= 1 && options->writers <= WRITERS_MAX);
+    MC_ASSERT(options->preserve_limit % PAGE_BYTES == 0);
     MC_ASSERT(options->redo_bytes >= ATOMIC_WORD_BYTES && options->redo_bytes <= 2 * (uint64_t)MESSAGE_BYTES_MAX);
     *out = NULL;
     struct segment *segment = calloc(1, sizeof *segment);
@@ -162,6 +189,7 @@ enum mcomp_status segment_open(struct segment **out, const struct segment_option
         return err_set(err, MCOMP_RESOURCE_EXHAUSTED, "no memory for the scratch space of %" PRIu32 " writers", options->writers);
     }
     segment->items = items;
+    segment->preserve.fd = -1;
     enum mcomp_status code = object_open(&segment->object, options->grid, options->node, true,
                                          offsetof(struct layout_header, owner_pid), err);
     if (code == MCOMP_OK)
@@ -180,7 +208,9 @@ void segment_close(struct segment *segment)
         return;
     if (segment->object.base)
         atomic_store(&mapped_header(&segment->object)->owner_pid, 0);
+    pool_close(&segment->preserve);
     object_close(&segment->object);
+    gate_free(&segment->gate);
     free(segment->items);
     free(segment);
 }
@@ -197,6 +227,7 @@ enum mcomp_status segment_remove(const char *grid, uint32_t node, struct err *er
             *err = why;
         return code;
     }
+    pool_remove(grid, node); /* first: killed in between, the segment still owns what is left */
     object_unlink(&object);
     object_close(&object);
     return MCOMP_OK;

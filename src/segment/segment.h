@@ -22,6 +22,7 @@ struct segment_options {
     uint64_t size;        /* k, bytes; a multiple of PAGE_BYTES */
     uint32_t writers;     /* threads that write: each has a redo record of its own, numbered 0 … writers-1 */
     uint64_t redo_bytes;  /* largest sum of lengths of one write operation */
+    uint64_t preserve_limit; /* bytes of preserved pages that a snapshot may use; 0: none, snapshots of pages that change are not possible */
 };
 
 struct segment_info {
@@ -53,7 +54,14 @@ uint64_t segment_size(const struct segment *segment);
  * Any thread; ranges must lie inside the segment (asserted: the caller has checked). Each is atomic against all others: it takes
  * effect at one instant, readers of the range see all of it or nothing, and after a crash of the process it is wholly there or wholly
  * absent, and there if it had returned. `writer` is the caller's redo record; two threads never use one at the same time.
- * Functions with _try never wait: they return false, with nothing done, when a semaphore is taken. The others may sleep on it. */
+ * Functions with _try never wait: they return false or BUSY, with nothing done, when a semaphore is taken. The others may sleep on it.
+ * What changes bytes is refused while the segment is frozen, and nothing waits for the end of that in here. */
+
+enum segment_outcome {
+    SEGMENT_DONE,
+    SEGMENT_BUSY,  /* _try only: a semaphore is taken; nothing was done */
+    SEGMENT_FROZEN /* a snapshot holds writers for a moment; nothing was done */
+};
 
 struct segment_range {
     uint64_t offset;
@@ -77,22 +85,93 @@ bool segment_read_try(struct segment *segment, uint64_t offset, uint64_t length,
 const void *segment_hold_try(struct segment *segment, uint64_t offset, uint64_t length);
 void segment_release(struct segment *segment, uint64_t offset, uint64_t length);
 
-void segment_write(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t length, const void *data);
-bool segment_write_try(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t length, const void *data);
+MUST_CHECK enum segment_outcome segment_write(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t length, const void *data);
+MUST_CHECK enum segment_outcome segment_write_try(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t length, const void *data);
 
 /** *before = the 64-bit little-endian word at offset, which becomes *before + delta modulo 2^64. */
-void segment_add(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t delta, uint64_t *before);
-bool segment_add_try(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t delta, uint64_t *before);
+MUST_CHECK enum segment_outcome segment_add(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t delta, uint64_t *before);
+MUST_CHECK enum segment_outcome segment_add_try(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t delta, uint64_t *before);
 
 /** *found = the word at offset; when it equals expected, it becomes desired. */
-void segment_cas(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t expected, uint64_t desired, uint64_t *found);
-bool segment_cas_try(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t expected, uint64_t desired, uint64_t *found);
+MUST_CHECK enum segment_outcome segment_cas(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t expected, uint64_t desired,
+                                            uint64_t *found);
+MUST_CHECK enum segment_outcome segment_cas_try(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t expected, uint64_t desired,
+                                                uint64_t *found);
 
 /** All reads (concatenated into buf, in order) and all writes as one atomic operation; reads show the state before the writes. Writes must
- *  not overlap each other (asserted). At most MULTI_RANGES_MAX ranges; lengths of writes together at most redo_bytes. */
-void segment_multi(struct segment *segment, uint32_t writer, const struct segment_range *reads, size_t read_count, void *buf,
-                   const struct segment_write_range *writes, size_t write_count);
-bool segment_multi_try(struct segment *segment, uint32_t writer, const struct segment_range *reads, size_t read_count, void *buf,
-                       const struct segment_write_range *writes, size_t write_count);
+ *  not overlap each other (asserted). At most MULTI_RANGES_MAX ranges; lengths of writes together at most redo_bytes. Never FROZEN when nothing
+ *  is written. */
+MUST_CHECK enum segment_outcome segment_multi(struct segment *segment, uint32_t writer, const struct segment_range *reads, size_t read_count,
+                                              void *buf, const struct segment_write_range *writes, size_t write_count);
+MUST_CHECK enum segment_outcome segment_multi_try(struct segment *segment, uint32_t writer, const struct segment_range *reads, size_t read_count,
+                                                  void *buf, const struct segment_write_range *writes, size_t write_count);
+
+/* ---- snapshots: for one thread of the server, its agent ----
+ * A round freezes the segment, waits until it is drained, cuts it and thaws it; from the cut on writers preserve what the snapshot process
+ * (capture.h) has not read yet. Whether a round may do so is not decided here. */
+
+/** From now on operations that change bytes are refused; those under way go on. It must not be frozen (asserted). */
+void segment_freeze(struct segment *segment);
+/** Wait until no operation is changing bytes in a frozen segment. False: not within timeout_ms. */
+bool segment_wait_drained(struct segment *segment, uint32_t timeout_ms);
+/** Cut: what the bytes are now is what the capture of this round will show. The segment must be frozen, and have been found drained (asserted).
+ *  Ends an earlier capture. */
+void segment_cut(struct segment *segment, uint32_t round);
+/** Operations are accepted again. It must be frozen (asserted). */
+void segment_thaw(struct segment *segment);
+/** Any thread; what it says may be over when it returns. */
+bool segment_is_frozen(const struct segment *segment);
+
+/** The capture of this round ends, if it is live; writers preserve nothing any more. Any thread. */
+void segment_capture_end(struct segment *segment, uint32_t round);
+/** Round of the last cut, 0 if there was none, and whether its capture is live; writers and the snapshot process may end it at any time.
+ *  Any thread. */
+uint32_t segment_last_cut(const struct segment *segment, bool *capture_live);
+
+/** The highest round that ever froze the segment; outlives the server. */
+uint32_t segment_max_round(const struct segment *segment);
+void segment_set_max_round(struct segment *segment, uint32_t round);
+
+/* The mailbox: how the snapshot process asks. mailbox.c says how it goes on after either side died in the middle. */
+
+enum segment_command_kind {
+    SEGMENT_COMMAND_FREEZE = 1, /* answered when the segment is drained, or at once with OLD or BUSY */
+    SEGMENT_COMMAND_CUT = 2,
+    SEGMENT_COMMAND_UNFREEZE = 3,
+    SEGMENT_COMMAND_END = 4 /* not answered: the capture is over */
+};
+
+struct segment_command {
+    uint32_t kind; /* enum segment_command_kind; nothing else is ever returned */
+    uint32_t round;
+    uint32_t lease_ms; /* FREEZE */
+    uint32_t sequence; /* of the mailbox, for the answer */
+};
+
+enum segment_answer_result {
+    SEGMENT_ANSWER_FROZEN = 1,
+    SEGMENT_ANSWER_OLD = 2,
+    SEGMENT_ANSWER_BUSY = 3,
+    SEGMENT_ANSWER_CUT = 4,
+    SEGMENT_ANSWER_REFUSED = 5,
+    SEGMENT_ANSWER_OK = 6
+};
+
+struct segment_answer {
+    uint32_t result; /* enum segment_answer_result */
+    uint32_t max_round;
+    uint64_t pause_ns; /* CUT */
+};
+
+#define SEGMENT_NO_TIMEOUT UINT32_MAX
+
+/** Wait for a command. False: none within timeout_ms; or the frozen segment has drained (segment_wait_drained with 0 says so); or
+ *  segment_mailbox_interrupt; or a capture that was live has ended. Also gets and gives back the memory for preserved pages, so the agent
+ *  should always be in here. */
+bool segment_mailbox_wait(struct segment *segment, uint32_t timeout_ms, struct segment_command *command);
+/** Answer a command, at any time; dropped when the snapshot process has asked something else since. */
+void segment_mailbox_answer(struct segment *segment, const struct segment_command *command, const struct segment_answer *answer);
+/** Let the agent's present or next wait return at once. Any thread. */
+void segment_mailbox_interrupt(struct segment *segment);
 
 #endif

@@ -97,9 +97,10 @@ static uint8_t *run_read(const struct exec *exec, const struct exec_caller *call
 static uint8_t *run_write(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request, uint8_t *out)
 {
     uint64_t offset = request->address - exec->base;
-    if (caller->may_wait)
-        segment_write(exec->segment, caller->writer, offset, request->length, request->data);
-    else if (!segment_write_try(exec->segment, caller->writer, offset, request->length, request->data))
+    enum segment_outcome outcome = caller->may_wait
+                                       ? segment_write(exec->segment, caller->writer, offset, request->length, request->data)
+                                       : segment_write_try(exec->segment, caller->writer, offset, request->length, request->data);
+    if (outcome != SEGMENT_DONE)
         return NULL;
     return wire_put_write_result(out, request->id);
 }
@@ -107,9 +108,9 @@ static uint8_t *run_write(const struct exec *exec, const struct exec_caller *cal
 static uint8_t *run_fetch_add(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request, uint8_t *out)
 {
     uint64_t before, offset = request->address - exec->base;
-    if (caller->may_wait)
-        segment_add(exec->segment, caller->writer, offset, request->operand, &before);
-    else if (!segment_add_try(exec->segment, caller->writer, offset, request->operand, &before))
+    enum segment_outcome outcome = caller->may_wait ? segment_add(exec->segment, caller->writer, offset, request->operand, &before)
+                                                    : segment_add_try(exec->segment, caller->writer, offset, request->operand, &before);
+    if (outcome != SEGMENT_DONE)
         return NULL;
     return wire_put_fetch_add_result(out, request->id, before);
 }
@@ -118,9 +119,10 @@ static uint8_t *run_compare_and_swap(const struct exec *exec, const struct exec_
                                      uint8_t *out)
 {
     uint64_t found, offset = request->address - exec->base;
-    if (caller->may_wait)
-        segment_cas(exec->segment, caller->writer, offset, request->operand, request->desired, &found);
-    else if (!segment_cas_try(exec->segment, caller->writer, offset, request->operand, request->desired, &found))
+    enum segment_outcome outcome =
+        caller->may_wait ? segment_cas(exec->segment, caller->writer, offset, request->operand, request->desired, &found)
+                         : segment_cas_try(exec->segment, caller->writer, offset, request->operand, request->desired, &found);
+    if (outcome != SEGMENT_DONE)
         return NULL;
     return wire_put_compare_and_swap_result(out, request->id, found == request->operand, found);
 }
@@ -172,9 +174,10 @@ static uint8_t *run_multi(const struct exec *exec, const struct exec_caller *cal
         *status = MCOMP_RESOURCE_EXHAUSTED;
         return exec_put_error(exec, out, request, *status, "the node is out of memory");
     }
-    if (caller->may_wait)
-        segment_multi(exec->segment, caller->writer, reads, multi->n_reads, data, writes, multi->n_writes);
-    else if (!segment_multi_try(exec->segment, caller->writer, reads, multi->n_reads, data, writes, multi->n_writes))
+    enum segment_outcome outcome =
+        caller->may_wait ? segment_multi(exec->segment, caller->writer, reads, multi->n_reads, data, writes, multi->n_writes)
+                         : segment_multi_try(exec->segment, caller->writer, reads, multi->n_reads, data, writes, multi->n_writes);
+    if (outcome != SEGMENT_DONE)
         return NULL;
     return put_multi_result(out, request, data, items);
 }

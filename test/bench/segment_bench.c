@@ -58,21 +58,21 @@ static void run_once(const struct task *task, uint64_t offset)
             segment_release(segment, offset, bytes);
         break;
     case OP_WRITE:
-        segment_write(segment, task->writer, offset, bytes, task->buffer);
+        MC_ASSERT(segment_write(segment, task->writer, offset, bytes, task->buffer) == SEGMENT_DONE);
         break;
     case OP_WRITE_TRY:
-        (void)segment_write_try(segment, task->writer, offset, bytes, task->buffer);
+        MC_ASSERT(segment_write_try(segment, task->writer, offset, bytes, task->buffer) != SEGMENT_FROZEN);
         break;
     case OP_ADD:
-        segment_add(segment, task->writer, offset, 1, &value);
+        MC_ASSERT(segment_add(segment, task->writer, offset, 1, &value) == SEGMENT_DONE);
         break;
     case OP_CAS:
-        segment_cas(segment, task->writer, offset, 0, 0, &value);
+        MC_ASSERT(segment_cas(segment, task->writer, offset, 0, 0, &value) == SEGMENT_DONE);
         break;
     case OP_MULTI: {
         struct segment_range reads[2] = {{offset, bytes}, {offset + 2 * bytes, bytes}};
         struct segment_write_range writes[2] = {{offset + bytes, bytes, task->buffer}, {offset + 3 * bytes, bytes, task->buffer}};
-        segment_multi(segment, task->writer, reads, 2, task->buffer + 4 * bytes, writes, 2);
+        MC_ASSERT(segment_multi(segment, task->writer, reads, 2, task->buffer + 4 * bytes, writes, 2) == SEGMENT_DONE);
     }
     }
 }

@@ -100,7 +100,8 @@ class Refusals(unittest.TestCase):
             self.assertEqual(grid.mcomp("read", 2 * MIB - 3, 3).stdout, b"\0\0\0")
 
     def objects(self, name):
-        return [os.path.join(SHARED_MEMORY, entry) for entry in os.listdir(SHARED_MEMORY) if name in entry]
+        """The segments of a grid, without the objects that hold preserved pages."""
+        return [os.path.join(SHARED_MEMORY, entry) for entry in os.listdir(SHARED_MEMORY) if name in entry and not entry.endswith(".preserved")]
 
     def test_segment_with_a_damaged_header_is_refused_until_reset(self):
         with Grid() as grid:

@@ -11,6 +11,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "base/crc32c.h"
+#include "segment/object.h"
+
 int fixture_setup(void **state)
 {
     static unsigned number;
@@ -24,7 +27,8 @@ int fixture_setup(void **state)
                                                 .nodes = 3,
                                                 .size = FIXTURE_BYTES,
                                                 .writers = FIXTURE_WRITERS,
-                                                .redo_bytes = FIXTURE_REDO_BYTES};
+                                                .redo_bytes = FIXTURE_REDO_BYTES,
+                                                .preserve_limit = FIXTURE_BYTES};
     fixture->map_fd = -1;
     *state = fixture;
     return 0;
@@ -45,9 +49,14 @@ int fixture_teardown(void **state)
     char path[128];
     fixture_unmap(fixture);
     segment_close(fixture->segment);
-    for (uint32_t node = 0; node < 3; node++)
+    for (uint32_t node = 0; node < 3; node++) {
         unlink(fixture_path(fixture, node, path));
+        snprintf(path, sizeof path, "/dev/shm/mcomp.%s.%" PRIu32 OBJECT_PRESERVED, fixture->grid, node);
+        unlink(path);
+    }
     snprintf(path, sizeof path, "/dev/shm/mcomp.%s.1", fixture->other_grid);
+    unlink(path);
+    snprintf(path, sizeof path, "/dev/shm/mcomp.%s.1" OBJECT_PRESERVED, fixture->other_grid);
     unlink(path);
     free(fixture);
     return 0;
@@ -145,6 +154,46 @@ uint64_t fixture_object_bytes(const struct fixture *fixture)
     struct stat st;
     assert_int_equal(stat(fixture_path(fixture, fixture->options.node, path), &st), 0);
     return (uint64_t)st.st_size;
+}
+
+struct capture *fixture_capture_open(const struct fixture *fixture)
+{
+    struct capture *capture = NULL;
+    struct err err = {.text = ""};
+    const struct segment_options *options = &fixture->options;
+    enum mcomp_status code = capture_open(&capture, options->grid, options->node, options->nodes, options->size, &err);
+    if (code != MCOMP_OK)
+        fail_msg("capture_open: %s: %s", status_name(code), err.text);
+    return capture;
+}
+
+void fixture_cut(struct fixture *fixture, uint32_t round)
+{
+    segment_freeze(fixture->segment);
+    assert_true(segment_wait_drained(fixture->segment, SEGMENT_NO_TIMEOUT));
+    segment_cut(fixture->segment, round);
+    segment_thaw(fixture->segment);
+}
+
+enum mcomp_status fixture_capture(struct capture *capture, uint32_t round, uint64_t size, uint8_t *image, struct err *err)
+{
+    static uint8_t data[CAPTURE_WINDOW_BYTES];
+    struct capture_window window;
+    for (uint64_t offset = 0; offset < size; offset += CAPTURE_WINDOW_BYTES) {
+        enum mcomp_status code = capture_window(capture, round, offset, data, &window, err);
+        if (code != MCOMP_OK)
+            return code;
+        const uint8_t *from = data;
+        for (uint64_t i = 0; i < CAPTURE_WINDOW_PAGES && offset + i * PAGE_BYTES < size; i++) {
+            bool in_data = window.pages >> i & 1u;
+            memset(image + offset + i * PAGE_BYTES, 0, PAGE_BYTES);
+            if (in_data)
+                memcpy(image + offset + i * PAGE_BYTES, from, PAGE_BYTES);
+            from += in_data ? PAGE_BYTES : 0;
+        }
+        MC_ASSERT(from == data + window.data_bytes && crc32c(0, data, window.data_bytes) == window.crc32c);
+    }
+    return capture_finish(capture, round, err);
 }
 
 void fixture_child_passed(pid_t child)

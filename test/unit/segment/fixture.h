@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "segment/capture.h"
 #include "segment/layout.h"
 #include "segment/segment.h"
 
@@ -32,6 +33,9 @@
 #ifndef UNDER_TSAN
 #define UNDER_TSAN 0
 #endif
+
+/** For an operation that must not be refused; any thread. */
+#define DONE(operation) MC_ASSERT((operation) == SEGMENT_DONE)
 
 struct fixture {
     char grid[48];                  /* unique to the process and the test */
@@ -71,6 +75,15 @@ struct redo_record *fixture_record(const struct fixture *fixture, uint32_t write
 
 /** Bytes of the object, from the file system. */
 uint64_t fixture_object_bytes(const struct fixture *fixture);
+
+/** Attach as the snapshot process does, asserting success. */
+struct capture *fixture_capture_open(const struct fixture *fixture);
+
+/** Freeze, wait until drained, cut, thaw. */
+void fixture_cut(struct fixture *fixture, uint32_t round);
+
+/** Capture all windows to image (as many bytes as the segment has), checking each window's sums, and finish. May be called by any process. */
+enum mcomp_status fixture_capture(struct capture *capture, uint32_t round, uint64_t size, uint8_t *image, struct err *err);
 
 /** Wait for a child and assert that it ended with exit code 0. */
 void fixture_child_passed(pid_t child);

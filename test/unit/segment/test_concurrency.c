@@ -82,13 +82,14 @@ static void *fill(void *arg)
             {member->offset + third, third, data}, {member->offset, third, data}, {member->offset + 2 * third, member->length - 2 * third, data}};
         switch ((r >> 8) % 3) {
         case 0:
-            segment_write(segment, member->number, member->offset, member->length, data);
+            DONE(segment_write(segment, member->number, member->offset, member->length, data));
             break;
         case 1:
-            (void)segment_write_try(segment, member->number, member->offset, member->length, data);
+            if (segment_write_try(segment, member->number, member->offset, member->length, data) == SEGMENT_FROZEN)
+                crew_fail(member->crew, "a segment that nobody froze is frozen");
             break;
         default:
-            segment_multi(segment, member->number, NULL, 0, NULL, thirds, 3);
+            DONE(segment_multi(segment, member->number, NULL, 0, NULL, thirds, 3));
         }
     }
     free(data);
@@ -127,12 +128,12 @@ static void *hunt(void *arg)
         case 3: {
             const struct segment_range thirds[] = {
                 {member->offset, third}, {member->offset + third, third}, {member->offset + 2 * third, member->length - 2 * third}};
-            segment_multi(segment, member->number, thirds, 3, buf, NULL, 0);
+            DONE(segment_multi(segment, member->number, thirds, 3, buf, NULL, 0));
             break;
         }
         default: {
             const struct segment_range whole = {member->offset, member->length};
-            if (!segment_multi_try(segment, member->number, &whole, 1, buf, NULL, 0))
+            if (segment_multi_try(segment, member->number, &whole, 1, buf, NULL, 0) != SEGMENT_DONE)
                 continue;
         }
         }
@@ -151,7 +152,7 @@ static void hunt_torn_reads(struct fixture *fixture, uint64_t offset, uint64_t l
     struct crew crew = {.segment = fixture->segment}, writers = {.segment = fixture->segment};
     struct member members[4];
     uint8_t *zero = calloc(1, length);
-    segment_write(fixture->segment, 0, offset, length, zero);
+    DONE(segment_write(fixture->segment, 0, offset, length, zero));
     free(zero);
     for (uint32_t i = 0; i < 4; i++)
         members[i] = (struct member){.number = i, .offset = offset, .length = length, .rounds = rounds * COUNT_SCALE};
@@ -201,12 +202,12 @@ static bool count_up(struct segment *segment, uint32_t writer, uint64_t rounds)
                 do {
                     expected = before;
                     if (n % 2)
-                        segment_cas(segment, writer, counters[i], expected, expected + 1, &before);
-                    else if (!segment_cas_try(segment, writer, counters[i], expected, expected + 1, &before))
-                        segment_cas(segment, writer, counters[i], expected, expected + 1, &before);
+                        DONE(segment_cas(segment, writer, counters[i], expected, expected + 1, &before));
+                    else if (segment_cas_try(segment, writer, counters[i], expected, expected + 1, &before) != SEGMENT_DONE)
+                        DONE(segment_cas(segment, writer, counters[i], expected, expected + 1, &before));
                 } while (before != expected);
-            } else if (n % 2 || !segment_add_try(segment, writer, counters[i], 1, &before)) {
-                segment_add(segment, writer, counters[i], 1, &before);
+            } else if (n % 2 || segment_add_try(segment, writer, counters[i], 1, &before) != SEGMENT_DONE) {
+                DONE(segment_add(segment, writer, counters[i], 1, &before));
             }
             if (n > 0 && before <= last[i]) /* others only add */
                 return false;
@@ -281,7 +282,7 @@ static void *write_for_ever(void *arg)
     struct member *member = arg;
     uint8_t *data = calloc(1, member->length);
     while (data && !atomic_load_explicit(&member->crew->stop, memory_order_relaxed))
-        segment_write(member->crew->segment, member->number, member->offset, member->length, data);
+        DONE(segment_write(member->crew->segment, member->number, member->offset, member->length, data));
     free(data);
     return NULL;
 }
@@ -297,7 +298,7 @@ static void writer_gets_on_beside_readers(void **state)
         crew_start(&crew, read_for_ever, &members[i]);
     }
     for (unsigned i = 0; i < 500 * COUNT_SCALE; i++)
-        segment_write(fixture->segment, 7, 100, sizeof data, data);
+        DONE(segment_write(fixture->segment, 7, 100, sizeof data, data));
     atomic_store(&crew.stop, true);
     crew_join(&crew);
 }
@@ -315,7 +316,7 @@ static void reader_and_writer_get_on_beside_writers(void **state)
     for (unsigned i = 0; i < 200 * COUNT_SCALE; i++) {
         segment_read(fixture->segment, 50, sizeof buf, buf);
         segment_read(fixture->segment, 50, 64, buf);
-        segment_write(fixture->segment, 7, 200, 33, buf);
+        DONE(segment_write(fixture->segment, 7, 200, 33, buf));
     }
     atomic_store(&crew.stop, true);
     crew_join(&crew);
@@ -330,7 +331,7 @@ static void *multi_both_ways(void *arg)
         uint64_t a = (n + member->number) % 5 * STRIPE_BYTES, b = (n * 3 + 1) % 5 * STRIPE_BYTES + 8;
         const struct segment_write_range writes[] = {{a + 16 * member->number, 1, data}, {b + 16 * member->number, 1, data + 1}};
         const struct segment_range reads[] = {{b, 1}, {4 * STRIPE_BYTES - a, 1}};
-        segment_multi(member->crew->segment, member->number, reads, 2, buf, writes, 2);
+        DONE(segment_multi(member->crew->segment, member->number, reads, 2, buf, writes, 2));
     }
     return NULL;
 }

@@ -32,7 +32,7 @@ static void on_fault(int number)
 {
     (void)number;
     trap.faults++;
-    trap.written = segment_write_try(trap.segment, 0, trap.write.offset, trap.write.length, trap.write.data);
+    trap.written = segment_write_try(trap.segment, 0, trap.write.offset, trap.write.length, trap.write.data) == SEGMENT_DONE;
     mprotect(trap.pages + trap.half_bytes, trap.half_bytes, PROT_READ | PROT_WRITE);
 }
 
@@ -63,7 +63,7 @@ static bool perform(enum kind kind, uint64_t offset, uint64_t length, uint8_t *b
     case READ_TRY:
         return segment_read_try(trap.segment, offset, length, buf);
     default:
-        segment_multi(trap.segment, 1, halves, 2, buf, NULL, 0);
+        DONE(segment_multi(trap.segment, 1, halves, 2, buf, NULL, 0));
         return true;
     }
 }
@@ -77,7 +77,7 @@ static void interrupt_everywhere(enum kind kind, uint64_t offset, uint64_t lengt
     int faults = 0;
     for (uint64_t after = step; after < length; after += step) {
         for (uint64_t at = 0; at < length; at += FIXTURE_REDO_BYTES / 2)
-            segment_write(trap.segment, 0, offset + at, length - at < FIXTURE_REDO_BYTES / 2 ? length - at : FIXTURE_REDO_BYTES / 2, x);
+            DONE(segment_write(trap.segment, 0, offset + at, length - at < FIXTURE_REDO_BYTES / 2 ? length - at : FIXTURE_REDO_BYTES / 2, x));
         uint8_t *buf = trap.pages + trap.half_bytes - after;
         memset(buf, 0, after);
         trap.write = (struct segment_write_range){write_offset, write_length, y};

@@ -98,29 +98,29 @@ static void perform_operation(struct segment *segment, uint32_t thread, const st
     uint64_t base = thread * AREA_BYTES, word;
     switch (operation->kind) {
     case WRITE:
-        segment_write(segment, thread, base + operation->offset, operation->length, operation->data);
+        DONE(segment_write(segment, thread, base + operation->offset, operation->length, operation->data));
         break;
     case ADD:
-        segment_add(segment, thread, base + operation->offset, operation->operand, &word);
+        DONE(segment_add(segment, thread, base + operation->offset, operation->operand, &word));
         break;
     case CAS: {
         uint8_t bytes[8];
         segment_read(segment, base + operation->offset, 8, bytes);
-        segment_cas(segment, thread, base + operation->offset, le64_get(bytes), operation->operand, &word);
+        DONE(segment_cas(segment, thread, base + operation->offset, le64_get(bytes), operation->operand, &word));
         break;
     }
     case MULTI: {
         struct segment_write_range writes[MULTI_WRITES];
         for (size_t i = 0; i < operation->write_count; i++)
             writes[i] = (struct segment_write_range){base + operation->writes[i].offset, operation->writes[i].length, operation->writes[i].data};
-        segment_multi(segment, thread, NULL, 0, NULL, writes, operation->write_count);
+        DONE(segment_multi(segment, thread, NULL, 0, NULL, writes, operation->write_count));
         break;
     }
     case COUNT_ALIGNED:
-        segment_add(segment, thread, COUNTER_ALIGNED, 1, &word);
+        DONE(segment_add(segment, thread, COUNTER_ALIGNED, 1, &word));
         break;
     case COUNT_UNALIGNED:
-        segment_add(segment, thread, COUNTER_UNALIGNED, 1, &word);
+        DONE(segment_add(segment, thread, COUNTER_UNALIGNED, 1, &word));
     }
 }
 

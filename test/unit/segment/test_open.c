@@ -30,7 +30,7 @@ static void assert_all_zero(struct segment *segment)
 
 static void write_text(struct segment *segment, uint64_t offset, const char *text)
 {
-    segment_write(segment, 0, offset, strlen(text), text);
+    DONE(segment_write(segment, 0, offset, strlen(text), text));
 }
 
 static void assert_text(struct segment *segment, uint64_t offset, const char *text)

@@ -40,7 +40,7 @@ static void write_then_read_at_the_edges(void **state)
             if (offsets[j] > SIZE - length)
                 continue;
             if (length <= FIXTURE_REDO_BYTES) {
-                segment_write(fixture->segment, 0, offsets[j], length, data);
+                DONE(segment_write(fixture->segment, 0, offsets[j], length, data));
                 memcpy(model + offsets[j], data, length);
             }
             segment_read(fixture->segment, offsets[j], length, back);
@@ -58,15 +58,15 @@ static void zero_length_touches_nothing(void **state)
     for (size_t i = 0; i < sizeof offsets / sizeof offsets[0]; i++) {
         segment_read(segment, offsets[i], 0, NULL);
         assert_true(segment_read_try(segment, offsets[i], 0, NULL));
-        segment_write(segment, 0, offsets[i], 0, NULL);
-        assert_true(segment_write_try(segment, 0, offsets[i], 0, NULL));
+        DONE(segment_write(segment, 0, offsets[i], 0, NULL));
+        DONE(segment_write_try(segment, 0, offsets[i], 0, NULL));
         assert_non_null(segment_hold_try(segment, offsets[i], 0));
         segment_release(segment, offsets[i], 0);
         struct segment_range read = {offsets[i], 0};
         struct segment_write_range write = {offsets[i], 0, NULL};
-        segment_multi(segment, 0, &read, 1, NULL, &write, 1);
+        DONE(segment_multi(segment, 0, &read, 1, NULL, &write, 1));
     }
-    segment_multi(segment, 0, NULL, 0, NULL, NULL, 0);
+    DONE(segment_multi(segment, 0, NULL, 0, NULL, NULL, 0));
     fixture_map(fixture);
     for (uint32_t i = 0; i < FIXTURE_STRIPES + 1; i++) {
         assert_int_equal(fixture_stripes(fixture)[i].state, 0);
@@ -81,16 +81,16 @@ static void add_and_cas_at_every_alignment(void **state)
     struct segment *segment = fixture->segment;
     uint64_t found;
     for (uint64_t offset = STRIPE_BYTES - 16; offset <= STRIPE_BYTES + 16; offset++) {
-        segment_write(segment, 0, offset, 8, "\xff\xff\xff\xff\xff\xff\xff\xff");
-        segment_add(segment, 0, offset, 3, &found);
+        DONE(segment_write(segment, 0, offset, 8, "\xff\xff\xff\xff\xff\xff\xff\xff"));
+        DONE(segment_add(segment, 0, offset, 3, &found));
         assert_true(found == UINT64_MAX);
-        segment_cas(segment, 0, offset, 7, 100, &found); /* differs: stays */
+        DONE(segment_cas(segment, 0, offset, 7, 100, &found)); /* differs: stays */
         assert_int_equal(found, 2);
-        segment_cas(segment, 0, offset, 2, 100, &found);
+        DONE(segment_cas(segment, 0, offset, 2, 100, &found));
         assert_int_equal(found, 2);
-        assert_true(segment_add_try(segment, 0, offset, (uint64_t)-1, &found));
+        DONE(segment_add_try(segment, 0, offset, (uint64_t)-1, &found));
         assert_int_equal(found, 100);
-        assert_true(segment_cas_try(segment, 0, offset, 99, UINT64_C(0x1122334455667788), &found));
+        DONE(segment_cas_try(segment, 0, offset, 99, UINT64_C(0x1122334455667788), &found));
         assert_int_equal(found, 99);
         uint8_t bytes[8];
         segment_read(segment, offset, 8, bytes);
@@ -102,14 +102,14 @@ static void multi_reads_show_the_state_before_its_writes(void **state)
 {
     struct fixture *fixture = *state;
     struct segment *segment = fixture->segment;
-    segment_write(segment, 0, STRIPE_BYTES - 4, 8, "abcdefgh");
-    segment_write(segment, 0, 10, 3, "xyz");
+    DONE(segment_write(segment, 0, STRIPE_BYTES - 4, 8, "abcdefgh"));
+    DONE(segment_write(segment, 0, 10, 3, "xyz"));
     const struct segment_range reads[] = {{STRIPE_BYTES - 4, 8}, {10, 3}, {STRIPE_BYTES - 2, 4}, {SIZE, 0}, {10, 1}};
     const struct segment_write_range writes[] = {{STRIPE_BYTES - 1, 2, "DE"}, {10, 3, "XYZ"}, {STRIPE_BYTES - 1, 0, NULL}};
     char before[21] = "", after[12] = "";
-    segment_multi(segment, 0, reads, 5, before, writes, 3);
+    DONE(segment_multi(segment, 0, reads, 5, before, writes, 3));
     assert_string_equal(before, "abcdefghxyzcdefx");
-    segment_multi(segment, 0, reads, 2, after, NULL, 0);
+    DONE(segment_multi(segment, 0, reads, 2, after, NULL, 0));
     assert_string_equal(after, "abcDEfghXYZ");
 }
 
@@ -127,9 +127,9 @@ static void multi_of_the_most_ranges(void **state)
         writes[i] = (struct segment_write_range){offset, 5, model + offset};
         reads[i] = (struct segment_range){offset, 5};
     }
-    segment_multi(fixture->segment, 0, NULL, 0, NULL, writes, MULTI_RANGES_MAX);
+    DONE(segment_multi(fixture->segment, 0, NULL, 0, NULL, writes, MULTI_RANGES_MAX));
     assert_model(fixture->segment);
-    segment_multi(fixture->segment, 0, reads, MULTI_RANGES_MAX, back, NULL, 0);
+    DONE(segment_multi(fixture->segment, 0, reads, MULTI_RANGES_MAX, back, NULL, 0));
     for (size_t i = 0; i < MULTI_RANGES_MAX; i++)
         assert_memory_equal(back + i * 5, writes[i].data, 5);
 }
@@ -152,22 +152,22 @@ static void try_fails_at_a_held_stripe_with_nothing_done(void **state)
     const uint64_t held = 2 * STRIPE_BYTES; /* a reader in stripe 2 */
     fixture_map(fixture);
     assert_non_null(segment_hold_try(segment, held, 10));
-    assert_false(segment_write_try(segment, 0, held + 100, 64, data));
-    assert_false(segment_write_try(segment, 0, held + 96, 8, data));
-    assert_false(segment_write_try(segment, 0, 10, 3 * STRIPE_BYTES - 10, data)); /* gets stripes 0 and 1 first */
-    assert_false(segment_add_try(segment, 0, held - 4, 1, &word));
-    assert_false(segment_cas_try(segment, 0, held + 8, 0, 1, &word));
+    assert_int_equal(segment_write_try(segment, 0, held + 100, 64, data), SEGMENT_BUSY);
+    assert_int_equal(segment_write_try(segment, 0, held + 96, 8, data), SEGMENT_BUSY);
+    assert_int_equal(segment_write_try(segment, 0, 10, 3 * STRIPE_BYTES - 10, data), SEGMENT_BUSY); /* gets stripes 0 and 1 first */
+    assert_int_equal(segment_add_try(segment, 0, held - 4, 1, &word), SEGMENT_BUSY);
+    assert_int_equal(segment_cas_try(segment, 0, held + 8, 0, 1, &word), SEGMENT_BUSY);
     const struct segment_range reads[] = {{0, 8}, {held, 8}, {3 * STRIPE_BYTES, 8}};
     const struct segment_write_range writes[] = {{STRIPE_BYTES, 9, data}, {held + 8, 3, data}};
     uint64_t three[3];
-    assert_false(segment_multi_try(segment, 0, reads, 3, three, writes, 2));
+    assert_int_equal(segment_multi_try(segment, 0, reads, 3, three, writes, 2), SEGMENT_BUSY);
     assert_all_free(fixture, 2);
     /* Readers do not exclude readers. */
     assert_true(segment_read_try(segment, held, 64, data));
     assert_true(segment_read_try(segment, 0, 3 * STRIPE_BYTES, data));
     assert_non_null(segment_hold_try(segment, held - 10, 100));
     segment_release(segment, held - 10, 100);
-    assert_true(segment_multi_try(segment, 0, reads, 3, three, writes, 1)); /* writes stripe 1 only */
+    DONE(segment_multi_try(segment, 0, reads, 3, three, writes, 1)); /* writes stripe 1 only */
     memcpy(model + STRIPE_BYTES, writes[0].data, 9);
     segment_release(segment, held, 10);
     assert_model(segment);
@@ -261,9 +261,9 @@ static void random_multi(struct segment *segment, uint64_t *random, const uint8_
             writes[write_count++] = (struct segment_write_range){offset, length, data + i * 100};
     }
     if (wait)
-        segment_multi(segment, 1, reads, read_count, got, writes, write_count);
+        DONE(segment_multi(segment, 1, reads, read_count, got, writes, write_count));
     else
-        assert_true(segment_multi_try(segment, 1, reads, read_count, got, writes, write_count));
+        DONE(segment_multi_try(segment, 1, reads, read_count, got, writes, write_count));
     assert_int_equal(memcmp(got, expected, bytes), 0);
     for (size_t i = 0; i < write_count; i++)
         memcpy(model + writes[i].offset, writes[i].data, writes[i].length);
@@ -275,16 +275,16 @@ static void random_word(struct segment *segment, uint64_t *random, uint64_t r, b
     uint64_t word = le64_get(model + offset), operand = fixture_random(random);
     if (r % 2) {
         if (wait)
-            segment_add(segment, 2, offset, operand, &found);
+            DONE(segment_add(segment, 2, offset, operand, &found));
         else
-            assert_true(segment_add_try(segment, 2, offset, operand, &found));
+            DONE(segment_add_try(segment, 2, offset, operand, &found));
         le64_put(model + offset, word + operand);
     } else {
         uint64_t expected = r % 4 ? word : word + 1;
         if (wait)
-            segment_cas(segment, 2, offset, expected, operand, &found);
+            DONE(segment_cas(segment, 2, offset, expected, operand, &found));
         else
-            assert_true(segment_cas_try(segment, 2, offset, expected, operand, &found));
+            DONE(segment_cas_try(segment, 2, offset, expected, operand, &found));
         if (expected == word)
             le64_put(model + offset, operand);
     }
@@ -314,9 +314,9 @@ static void random_operations_agree_with_an_array(void **state)
             break;
         case 1:
             if (wait)
-                segment_write(segment, 0, offset, length, from);
+                DONE(segment_write(segment, 0, offset, length, from));
             else
-                assert_true(segment_write_try(segment, 0, offset, length, from));
+                DONE(segment_write_try(segment, 0, offset, length, from));
             memcpy(model + offset, from, length);
             break;
         case 2:

@@ -78,7 +78,7 @@ static void records_of_all_writers_are_finished(void **state)
 static void record_that_was_not_valid_yet_changes_nothing(void **state)
 {
     struct fixture *fixture = *state;
-    segment_write(fixture->segment, 0, 500, 3, "old");
+    DONE(segment_write(fixture->segment, 0, 500, 3, "old"));
     fixture_close(fixture);
     fixture_map(fixture);
     put_record(fixture_record(fixture, 0), 0, &(struct segment_write_range){500, 3, "new"}, 1);
@@ -144,7 +144,7 @@ static void semaphores_of_dead_holders_are_free_again(void **state)
     static uint8_t all[FIXTURE_BYTES];
     assert_true(segment_read_try(fixture->segment, 0, FIXTURE_BYTES, all));
     assert_true(segment_read_try(fixture->segment, 0, 64, all));
-    assert_true(segment_write_try(fixture->segment, 0, 0, FIXTURE_REDO_BYTES, all));
+    DONE(segment_write_try(fixture->segment, 0, 0, FIXTURE_REDO_BYTES, all));
 }
 
 /* ---- other numbers and sizes of records than the last time ---- */
@@ -177,10 +177,10 @@ static void change_records(struct fixture *fixture, struct records to, unsigned 
     uint64_t length = to.redo_bytes < 4096 ? to.redo_bytes : 4096;
     for (uint32_t i = 0; i < to.writers; i++) {
         assert_int_equal(fixture_record(fixture, i)->valid, 0);
-        segment_write(fixture->segment, i, 0, length, data);
+        DONE(segment_write(fixture->segment, i, 0, length, data));
     }
     if (to.redo_bytes >= FIXTURE_REDO_BYTES)
-        segment_write(fixture->segment, to.writers - 1, FIXTURE_BYTES - FIXTURE_REDO_BYTES, FIXTURE_REDO_BYTES, data);
+        DONE(segment_write(fixture->segment, to.writers - 1, FIXTURE_BYTES - FIXTURE_REDO_BYTES, FIXTURE_REDO_BYTES, data));
     assert_bytes(fixture, 0, data, length);
 }
 
@@ -198,7 +198,7 @@ static void interrupted_change_of_records_is_begun_again(void **state)
 {
     struct fixture *fixture = *state;
     char path[128];
-    segment_write(fixture->segment, 0, 77, 4, "kept");
+    DONE(segment_write(fixture->segment, 0, 77, 4, "kept"));
     fixture_close(fixture);
     struct layout_header *header = fixture_map(fixture);
     uint64_t bytes = fixture_object_bytes(fixture);

@@ -35,35 +35,35 @@ static void write_across_stripes(struct segment *segment)
 {
     char data[64];
     memset(data, 'w', sizeof data);
-    segment_write(segment, 1, STRIPE_BYTES - 20, sizeof data, data);
+    DONE(segment_write(segment, 1, STRIPE_BYTES - 20, sizeof data, data));
 }
 
 static void write_inside_a_stripe(struct segment *segment)
 {
-    segment_write(segment, 1, 3000, 13, "thirteenbytes");
+    DONE(segment_write(segment, 1, 3000, 13, "thirteenbytes"));
 }
 
 static void write_aligned_word(struct segment *segment)
 {
-    segment_write(segment, 1, 4200, 8, "8bytes!!");
+    DONE(segment_write(segment, 1, 4200, 8, "8bytes!!"));
 }
 
 static void add_across_stripes(struct segment *segment)
 {
     uint64_t word;
-    segment_add(segment, 1, STRIPE_BYTES - 3, UINT64_C(0x0101010101010101), &word);
+    DONE(segment_add(segment, 1, STRIPE_BYTES - 3, UINT64_C(0x0101010101010101), &word));
 }
 
 static void add_aligned(struct segment *segment)
 {
     uint64_t word;
-    segment_add(segment, 1, STRIPE_BYTES - 8, UINT64_C(0x0101010101010101), &word);
+    DONE(segment_add(segment, 1, STRIPE_BYTES - 8, UINT64_C(0x0101010101010101), &word));
 }
 
 static void cas_unaligned(struct segment *segment)
 {
     uint64_t word;
-    segment_cas(segment, 1, 4091, UINT64_C(0x6161616161616161), UINT64_C(0x6263646566676869), &word);
+    DONE(segment_cas(segment, 1, 4091, UINT64_C(0x6161616161616161), UINT64_C(0x6263646566676869), &word));
 }
 
 static void multi_of_two_stripes(struct segment *segment)
@@ -71,7 +71,7 @@ static void multi_of_two_stripes(struct segment *segment)
     char buf[16];
     const struct segment_range reads[] = {{STRIPE_BYTES - 30, 16}};
     const struct segment_write_range writes[] = {{STRIPE_BYTES + 5, 7, "seventh"}, {STRIPE_BYTES - 9, 9, "ninebytes"}};
-    segment_multi(segment, 1, reads, 1, buf, writes, 2);
+    DONE(segment_multi(segment, 1, reads, 1, buf, writes, 2));
 }
 
 static const struct story stories[] = {
@@ -258,7 +258,7 @@ static void operation_is_whole_wherever_it_is_killed(void **state)
     static uint8_t letters[IMAGE_BYTES / 4];
     memset(letters, 'a', sizeof letters);
     for (uint64_t at = 0; at < IMAGE_BYTES; at += sizeof letters)
-        segment_write(fixture->segment, 0, at, sizeof letters, letters);
+        DONE(segment_write(fixture->segment, 0, at, sizeof letters, letters));
     for (size_t i = 0; i < sizeof stories / sizeof stories[0]; i++)
         run_story(fixture, &stories[i]);
 }
@@ -319,7 +319,7 @@ static void attach_killed_everywhere(struct fixture *fixture, const struct segme
         segment_read(fixture->segment, TEXT_PLACE, TEXT_BYTES, text);
         assert_memory_equal(text, new_text, TEXT_BYTES);
         for (uint32_t i = 0; i < fixture->options.writers; i++)
-            segment_write(fixture->segment, i, 3, 3, "abc");
+            DONE(segment_write(fixture->segment, i, 3, 3, "abc"));
     }
     print_message("attach: killed at %d points\n", changes - 2);
     assert_true(changes - 2 >= 5);

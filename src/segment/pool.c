@@ -1,0 +1,207 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Memory for preserved pages.
+ *
+ * Slots below `ready` have memory, so storing into them cannot fail for want of it (SIGBUS). The agent keeps POOL_AHEAD_SLOTS more ready than are
+ * in use; between rounds that many stay ready, for a freeze must not wait for memory. A writer that gets near the end of what is ready calls
+ * the agent.
+ *
+ * Giving memory back: first `ready` is lowered, then every writer that may have seen the old value must have left the gate, then the memory
+ * goes. If a round begins meanwhile, nothing is given back. A snapshot process that still reads a slot reads zeros then; its capture is not live. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "segment/object.h"
+#include "segment/preserve.h"
+
+#define MARGIN_BYTES (UINT64_C(64) << 20) /* of memory that the machine keeps free: a snapshot is no reason to run out of it */
+#define GIVE_BACK_SLOTS (8 * POOL_STEP_SLOTS) /* at once: freeing is quicker than getting */
+#define GRACE_NS UINT64_C(10000000)   /* until a writer is looked for outside the gate again */
+#define RETRY_NS UINT64_C(50000000)   /* until memory is asked for again while a capture needs it */
+#define RESERVE_NS UINT64_C(1000000000) /* … and while none does */
+
+static uint64_t slot_bytes(uint32_t slots)
+{
+    return (uint64_t)slots * PAGE_BYTES;
+}
+
+static uint32_t lower(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* The round whose capture is live; false: none is. */
+static bool live_round(const struct preserve *preserve, uint32_t *round)
+{
+    uint64_t cap_word = atomic_load_explicit(preserve->cap_word, memory_order_seq_cst);
+    *round = (uint32_t)(cap_word >> 1);
+    return cap_word & 1u;
+}
+
+static uint32_t slots_used(const struct preserve *preserve)
+{
+    return lower(atomic_load_explicit(&preserve->header->slot_next, memory_order_seq_cst), preserve->count);
+}
+
+/* ---- getting and giving back ---- */
+
+/* Make `count` more slots ready. */
+static bool get_slots(struct preserve *preserve, uint32_t count)
+{
+    uint32_t ready = atomic_load_explicit(&preserve->ready, memory_order_relaxed);
+    uint64_t at = slot_bytes(ready), bytes = slot_bytes(count);
+    bool got = ready + count <= preserve->allocated || object_free_bytes(preserve->fd) >= bytes + MARGIN_BYTES;
+    int failed = EINTR;
+    while (got && failed == EINTR)
+        failed = posix_fallocate(preserve->fd, (off_t)at, (off_t)bytes);
+    got = got && failed == 0;
+    atomic_store_explicit(&preserve->out_of_memory, !got, memory_order_relaxed);
+    if (!got)
+        return false;
+    if (preserve->allocated < ready + count)
+        preserve->allocated = ready + count;
+    madvise(preserve->slots + at, bytes, MADV_POPULATE_WRITE); /* a favour: writers meet no page faults then */
+    atomic_store_explicit(&preserve->ready, ready + count, memory_order_seq_cst);
+    return true;
+}
+
+/* Give memory from slot `keep` on back, in steps. True: one was made. */
+static bool give_slots_back(struct preserve *preserve, struct gate *gate, uint32_t keep, uint64_t *again_ns)
+{
+    if (!preserve->grace) {
+        if (keep < atomic_load_explicit(&preserve->ready, memory_order_relaxed))
+            atomic_store_explicit(&preserve->ready, keep, memory_order_seq_cst);
+        gate_grace_begin(gate);
+        preserve->grace = true;
+    }
+    if (!gate_grace_is_over(gate)) {
+        *again_ns = GRACE_NS;
+        return false;
+    }
+    uint32_t from = preserve->allocated - lower(preserve->allocated - keep, GIVE_BACK_SLOTS);
+    if (fallocate(preserve->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)slot_bytes(from), (off_t)slot_bytes(preserve->allocated - from)) != 0 &&
+        errno == EINTR)
+        return true;
+    preserve->allocated = from; /* also where it failed: the memory is lost to others, not to us */
+    return true;
+}
+
+/* Let writers call when half of what is ahead is used. True: that is so already. */
+static bool set_low_water(struct preserve *preserve)
+{
+    uint32_t ready = atomic_load_explicit(&preserve->ready, memory_order_relaxed);
+    uint32_t mark = ready < POOL_AHEAD_SLOTS / 2 ? 0 : ready - POOL_AHEAD_SLOTS / 2;
+    if (ready >= preserve->count) /* nothing can be got any more */
+        mark = PRESERVE_NO_CALL;
+    atomic_store_explicit(&preserve->low_water, mark, memory_order_seq_cst);
+    return slots_used(preserve) > mark;
+}
+
+bool pool_tend(struct preserve *preserve, struct gate *gate, uint64_t *again_ns)
+{
+    uint32_t round;
+    bool live = live_round(preserve, &round);
+    uint32_t ready = atomic_load_explicit(&preserve->ready, memory_order_relaxed);
+    uint32_t used = live ? slots_used(preserve) : 0;
+    uint32_t wanted = used + lower(POOL_AHEAD_SLOTS, preserve->count - used);
+    *again_ns = UINT64_MAX;
+    if (live)
+        preserve->grace = false; /* the writers of the old round have left the gate before this one's cut */
+    if (ready < wanted) {
+        if (get_slots(preserve, lower(POOL_STEP_SLOTS, preserve->count - ready)))
+            return true;
+        *again_ns = live ? RETRY_NS : RESERVE_NS;
+        return false;
+    }
+    if (!live && preserve->allocated > wanted)
+        return give_slots_back(preserve, gate, wanted, again_ns);
+    preserve->grace = false;
+    return live && set_low_water(preserve);
+}
+
+/* ---- opening ---- */
+
+static enum mcomp_status open_object(struct preserve *preserve, const char *name, uint64_t *bytes, struct err *err)
+{
+    struct stat st;
+    preserve->fd = shm_open(name, O_RDWR | O_CREAT, 0600);
+    if (preserve->fd < 0 || fstat(preserve->fd, &st) != 0)
+        return err_sys(err, errno, "open shared memory %s", name);
+    if (st.st_uid != geteuid())
+        return err_set(err, MCOMP_FAILED_PRECONDITION, "shared memory %s belongs to user %u, this process runs as user %u: remove it", name,
+                       (unsigned)st.st_uid, (unsigned)geteuid());
+    *bytes = (uint64_t)st.st_size;
+    atomic_store_explicit(&preserve->header->pool_inode, (uint64_t)st.st_ino, memory_order_seq_cst);
+    return MCOMP_OK;
+}
+
+/* The slots of a live capture that outlived its server are needed until it ends; whatever else has memory is given back later. */
+static void take_over(struct preserve *preserve)
+{
+    uint32_t round;
+    bool live = live_round(preserve, &round);
+    uint32_t used = live ? slots_used(preserve) : 0;
+    uint32_t wanted = live ? used + lower(POOL_AHEAD_SLOTS, preserve->count - used) : 0;
+    preserve->allocated = used;
+    for (uint32_t ready = 0; ready < wanted; ready = atomic_load_explicit(&preserve->ready, memory_order_relaxed)) {
+        if (get_slots(preserve, lower(POOL_STEP_SLOTS, preserve->count - ready)))
+            continue;
+        preserve_end(preserve->header, round, LAYOUT_END_MEMORY);
+        break;
+    }
+    preserve->allocated = preserve->count; /* for all that is known of what the last server had got */
+}
+
+enum mcomp_status pool_open(struct preserve *preserve, const char *grid, uint32_t node, uint64_t limit, bool fresh, struct err *err)
+{
+    char name[OBJECT_NAME_BYTES];
+    object_name(name, grid, node, OBJECT_PRESERVED);
+    if (fresh || limit < PAGE_BYTES)
+        shm_unlink(name);
+    preserve->fd = -1;
+    preserve->count = (uint32_t)(limit / PAGE_BYTES < INT32_MAX ? limit / PAGE_BYTES : INT32_MAX);
+    atomic_store(&preserve->low_water, PRESERVE_NO_CALL);
+    uint64_t bytes = 0, wanted = slot_bytes(preserve->count);
+    uint32_t round;
+    bool live = live_round(preserve, &round);
+    enum mcomp_status code = MCOMP_OK;
+    if (preserve->count == 0)
+        atomic_store_explicit(&preserve->header->pool_inode, 0, memory_order_seq_cst);
+    else
+        code = open_object(preserve, name, &bytes, err);
+    if (code == MCOMP_OK && live && (bytes != wanted || wanted == 0)) /* before the slots that it may still read are gone */
+        preserve_end(preserve->header, round, LAYOUT_END_POOL);
+    if (code != MCOMP_OK || preserve->count == 0)
+        return code;
+    if (bytes != wanted && ftruncate(preserve->fd, (off_t)wanted) != 0)
+        return err_sys(err, errno, "set the size of shared memory %s to %" PRIu64 " bytes", name, wanted);
+    preserve->slots = mmap(NULL, wanted, PROT_READ | PROT_WRITE, MAP_SHARED, preserve->fd, 0);
+    if (preserve->slots == MAP_FAILED) {
+        preserve->slots = NULL;
+        return err_sys(err, errno, "map %" PRIu64 " bytes of shared memory %s", wanted, name);
+    }
+    madvise(preserve->slots, wanted, MADV_DONTDUMP);
+    take_over(preserve);
+    return MCOMP_OK;
+}
+
+void pool_close(struct preserve *preserve)
+{
+    if (preserve->slots)
+        munmap(preserve->slots, slot_bytes(preserve->count));
+    if (preserve->fd >= 0)
+        close(preserve->fd);
+    preserve->slots = NULL;
+    preserve->fd = -1;
+}
+
+void pool_remove(const char *grid, uint32_t node)
+{
+    char name[OBJECT_NAME_BYTES];
+    object_name(name, grid, node, OBJECT_PRESERVED);
+    shm_unlink(name);
+}
