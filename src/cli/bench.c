@@ -313,9 +313,9 @@ static void show_time_left(const struct bench *bench)
 }
 
 /** Until all threads have ended. The second signal ends the process: a node that does not answer must not hold us. */
-static void wait_for_workers(struct bench *bench, int signal_fd, struct bench_report *report)
+static void wait_for_workers(struct bench *bench, struct interrupt *interrupt, struct bench_report *report)
 {
-    struct pollfd fds[] = {{.fd = bench->ended_fd, .events = POLLIN}, {.fd = signal_fd, .events = POLLIN}};
+    struct pollfd fds[] = {{.fd = bench->ended_fd, .events = POLLIN}, {.fd = interrupt->fd, .events = POLLIN}};
     uint64_t ended;
     bool show_time = bench->plan->show_time;
     while (atomic_load(&bench->running) > 0) {
@@ -325,7 +325,7 @@ static void wait_for_workers(struct bench *bench, int signal_fd, struct bench_re
             break;
         if ((fds[0].revents & POLLIN) && read(bench->ended_fd, &ended, sizeof ended) < 0 && errno != EAGAIN)
             break;
-        if (!interrupt_take(signal_fd))
+        if (!interrupt_take(interrupt))
             continue;
         if (report->interrupted)
             _exit(CLI_INTERRUPTED);
@@ -346,7 +346,8 @@ static void add_up(struct bench_report *report, const struct bench_report *part,
     histogram_merge(&report->latency, &part->latency);
 }
 
-static enum mcomp_status run_workers(struct bench *bench, struct worker *workers, int signal_fd, struct bench_report *report, struct mcomp_error *error)
+static enum mcomp_status run_workers(struct bench *bench, struct worker *workers, struct interrupt *interrupt, struct bench_report *report,
+                                     struct mcomp_error *error)
 {
     const struct bench_plan *plan = bench->plan;
     bench->begin_ns = clock_mono_ns() + BENCH_WARM_UP_NS;
@@ -361,7 +362,7 @@ static enum mcomp_status run_workers(struct bench *bench, struct worker *workers
         workers[i].failure = MCOMP_RESOURCE_EXHAUSTED;
         snprintf(workers[i].error.text, sizeof workers[i].error.text, "cannot start thread %u of %u", i + 1, plan->threads);
     }
-    wait_for_workers(bench, signal_fd, report);
+    wait_for_workers(bench, interrupt, report);
     uint64_t now_ns = clock_mono_ns(), end_ns = now_ns < bench->end_ns ? now_ns : bench->end_ns;
     report->elapsed_ns = end_ns > bench->begin_ns ? end_ns - bench->begin_ns : 0;
     enum mcomp_status status = MCOMP_OK;
@@ -381,7 +382,7 @@ static enum mcomp_status run_workers(struct bench *bench, struct worker *workers
 static enum mcomp_status open_and_run(struct bench *bench, struct worker *workers, struct bench_report *report, struct mcomp_error *error)
 {
     const struct bench_plan *plan = bench->plan;
-    int signal_fd;
+    struct interrupt interrupt;
     struct err err;
     for (uint32_t i = 0; i < plan->threads; i++)
         workers[i].epoll_fd = -1;
@@ -394,14 +395,14 @@ static enum mcomp_status open_and_run(struct bench *bench, struct worker *worker
             return status;
         }
     }
-    enum mcomp_status status = interrupt_open(&signal_fd, &err);
+    enum mcomp_status status = interrupt_open(&interrupt, &err);
     if (status != MCOMP_OK) {
         error->status = status;
         snprintf(error->text, sizeof error->text, "%s", err.text);
         return status;
     }
-    status = run_workers(bench, workers, signal_fd, report, error);
-    interrupt_close(signal_fd);
+    status = run_workers(bench, workers, &interrupt, report, error);
+    interrupt_close(&interrupt);
     return status;
 }
 

@@ -90,7 +90,8 @@ static enum mcomp_status end_output(struct reader *reader, const struct transfer
     return out_flush(&reader->out, "standard output", err);
 }
 
-static enum cli_exit read_grid(const struct cli *cli, struct mcomp *grid, const struct read_settings *settings, struct reader *reader)
+static enum cli_exit read_grid(const struct cli *cli, struct mcomp *grid, const struct read_settings *settings, struct interrupt *interrupt,
+                               struct reader *reader)
 {
     uint64_t length = settings->length;
     if (!cli_fit_range(cli, grid, settings->address, &length))
@@ -100,6 +101,7 @@ static enum cli_exit read_grid(const struct cli *cli, struct mcomp *grid, const 
         .address = settings->address,
         .length = length,
         .piece = transfer_piece_atomic(grid),
+        .interrupt = interrupt,
         .move = take_bytes,
         .self = reader,
     };
@@ -134,7 +136,14 @@ static enum cli_exit run(const struct cli *cli, const void *opaque)
     reader->form = cli->json ? READ_JSON : settings->hex || (cli->out_terminal && !settings->raw) ? READ_HEX : READ_RAW;
     enum cli_exit code = CLI_FAILED;
     if (cli_open(cli, 0, &grid) == MCOMP_OK) {
-        code = read_grid(cli, grid, settings, reader);
+        struct interrupt interrupt;
+        struct err err;
+        if (interrupt_open(&interrupt, &err) == MCOMP_OK) {
+            code = read_grid(cli, grid, settings, &interrupt, reader);
+            interrupt_close(&interrupt);
+        } else {
+            code = cli_fail_err(cli, &err);
+        }
         mcomp_close(grid);
     }
     free(reader);

@@ -54,35 +54,55 @@ static enum cli_exit tell_done(const struct cli *cli, const struct saver *saver,
     return CLI_DONE;
 }
 
+/** The file is open: fill it and put it in place. */
+static enum cli_exit fill_file(const struct cli *cli, struct mcomp *grid, const struct transfer_plan *plan, struct saver *saver)
+{
+    struct transfer_result result;
+    struct err err;
+    bool to_stdout = saver->file.fd == STDOUT_FILENO;
+    enum mcomp_status status = transfer_run(cli, grid, plan, &result);
+    if (status == MCOMP_OK && result.end == TRANSFER_DONE) {
+        status = output_file_sync(&saver->file, &err);
+        if (status != MCOMP_OK) {
+            (void)cli_fail_err(cli, &err);
+        } else if (interrupt_take(plan->interrupt)) { /* syncing may take long */
+            result.end = TRANSFER_INTERRUPTED;
+            result.error = (struct mcomp_error){.status = MCOMP_CANCELLED, .node = MCOMP_NO_NODE, .text = "interrupted"};
+        }
+    }
+    if (status != MCOMP_OK || result.end != TRANSFER_DONE)
+        output_file_discard(&saver->file);
+    if (status != MCOMP_OK)
+        return CLI_FAILED;
+    if (result.end != TRANSFER_DONE)
+        return transfer_fail(cli, plan, &result);
+    if (output_file_commit(&saver->file, &err) != MCOMP_OK)
+        return cli_fail_err(cli, &err);
+    return to_stdout ? CLI_DONE : tell_done(cli, saver, plan, &result);
+}
+
 static enum cli_exit save_grid(const struct cli *cli, struct mcomp *grid, const struct save_settings *settings, struct saver *saver)
 {
+    struct interrupt interrupt;
     struct transfer_plan plan = {
         .direction = TRANSFER_FROM_GRID,
         .address = settings->address,
         .length = settings->length,
         .piece = transfer_piece_bulk(grid),
         .title = "save",
+        .interrupt = &interrupt,
         .move = take_bytes,
         .self = saver,
     };
-    struct transfer_result result;
     struct err err;
     if (!cli_fit_range(cli, grid, settings->address, &plan.length))
         return CLI_FAILED;
-    if (output_file_open(&saver->file, settings->file, plan.length, &err) != MCOMP_OK)
+    if (interrupt_open(&interrupt, &err) != MCOMP_OK)
         return cli_fail_err(cli, &err);
-    bool to_stdout = saver->file.fd == STDOUT_FILENO;
-    if (transfer_run(cli, grid, &plan, &result) != MCOMP_OK) {
-        output_file_discard(&saver->file);
-        return CLI_FAILED;
-    }
-    if (result.end != TRANSFER_DONE) {
-        output_file_discard(&saver->file);
-        return transfer_fail(cli, &plan, &result);
-    }
-    if (output_file_commit(&saver->file, &err) != MCOMP_OK)
-        return cli_fail_err(cli, &err);
-    return to_stdout ? CLI_DONE : tell_done(cli, saver, &plan, &result);
+    enum mcomp_status status = output_file_open(&saver->file, settings->file, plan.length, &err);
+    enum cli_exit code = status == MCOMP_OK ? fill_file(cli, grid, &plan, saver) : cli_fail_err(cli, &err);
+    interrupt_close(&interrupt);
+    return code;
 }
 
 static enum cli_exit run(const struct cli *cli, const void *opaque)

@@ -7,14 +7,20 @@
 
 #include "base/err.h"
 
-/** Block both signals in this thread, and in those it starts from now on, and give a descriptor that becomes readable with each.
- *  Owns: on OK the caller calls interrupt_close(). */
-MUST_CHECK enum mcomp_status interrupt_open(int *fd, struct err *err);
+/** Owner: the command. One thread. */
+struct interrupt {
+    int fd;     /* becomes readable with each signal; -1: closed */
+    bool taken; /* there was one */
+};
 
-/** Take one signal from the descriptor; false when there is none. Does not wait. */
-bool interrupt_take(int fd);
+/** Block both signals in this thread, and in those it starts from now on. Owns: on OK the caller calls interrupt_close(). */
+MUST_CHECK enum mcomp_status interrupt_open(struct interrupt *interrupt, struct err *err);
 
-/** Close the descriptor and let the signals act as before. */
-void interrupt_close(int fd);
+/** Take one signal; false when there is none. Does not wait. */
+bool interrupt_take(struct interrupt *interrupt);
+
+/** Close the descriptor. If there was no signal, both act as before from now on. If there was one they stay blocked: the command is about to end, and
+ *  another signal must not keep it from cleaning up and from saying what it did. */
+void interrupt_close(struct interrupt *interrupt);
 
 #endif

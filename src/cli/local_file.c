@@ -119,24 +119,24 @@ static enum mcomp_status sync_folder(const struct output_file *file, struct err 
     return status;
 }
 
+enum mcomp_status output_file_sync(struct output_file *file, struct err *err)
+{
+    if (fsync(file->fd) == 0)
+        return MCOMP_OK;
+    /* Not every pipe, terminal or device can be synced; those that can, are. */
+    if (file->direct && (errno == EINVAL || errno == EROFS || errno == ENOTSUP))
+        return MCOMP_OK;
+    return path_error(err, errno, "sync", file->direct ? "the output" : file->temporary);
+}
+
 enum mcomp_status output_file_commit(struct output_file *file, struct err *err)
 {
     if (file->direct) {
-        /* Not every kind of file can be synced; those that can, are. */
-        if (fsync(file->fd) != 0 && errno != EINVAL && errno != EROFS && errno != ENOTSUP) {
-            enum mcomp_status status = path_error(err, errno, "sync", file->path);
-            output_file_discard(file);
-            return status;
-        }
         output_file_discard(file);
         return MCOMP_OK;
     }
-    enum mcomp_status status = MCOMP_OK;
-    if (fsync(file->fd) != 0)
-        status = path_error(err, errno, "sync", file->temporary);
-    if (status == MCOMP_OK && rename(file->temporary, file->path) != 0)
-        status = path_error(err, errno, "rename the temporary file to", file->path);
-    if (status != MCOMP_OK) {
+    if (rename(file->temporary, file->path) != 0) {
+        enum mcomp_status status = path_error(err, errno, "rename the temporary file to", file->path);
         output_file_discard(file);
         return status;
     }

@@ -23,7 +23,10 @@ struct output_file {
  *  Errors: those of the system calls, with the name. After a failure there is nothing to close. */
 MUST_CHECK enum mcomp_status output_file_open(struct output_file *file, const char *path, uint64_t expected, struct err *err);
 
-/** Put it under its name, and close. On failure the temporary file is gone. */
+/** Wait until what was written is on disk. It stays open, also on failure. */
+MUST_CHECK enum mcomp_status output_file_sync(struct output_file *file, struct err *err);
+
+/** Put it, synced, under its name, and close. On failure the temporary file is gone. */
 MUST_CHECK enum mcomp_status output_file_commit(struct output_file *file, struct err *err);
 
 /** Remove the temporary file, and close. */

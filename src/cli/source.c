@@ -108,22 +108,34 @@ static enum cli_exit tell_done(const struct cli *cli, uint64_t address, const st
     return CLI_DONE;
 }
 
+static enum cli_exit run_transfer(const struct cli *cli, struct mcomp *grid, const struct transfer_plan *plan)
+{
+    struct transfer_result result;
+    if (transfer_run(cli, grid, plan, &result) != MCOMP_OK)
+        return CLI_FAILED;
+    return result.end == TRANSFER_DONE ? tell_done(cli, plan->address, &result) : transfer_fail(cli, plan, &result);
+}
+
 enum cli_exit source_to_grid(const struct cli *cli, struct mcomp *grid, struct source *source, uint64_t address, uint64_t piece, const char *title)
 {
+    struct interrupt interrupt;
+    struct err err;
     uint64_t length = source->length == TRANSFER_UNTIL_END ? 0 : source->length;
     if (!cli_fit_range(cli, grid, address, &length))
         return CLI_FAILED;
+    if (interrupt_open(&interrupt, &err) != MCOMP_OK)
+        return cli_fail_err(cli, &err);
     struct transfer_plan plan = {
         .direction = TRANSFER_TO_GRID,
         .address = address,
         .length = source->length,
         .piece = piece,
         .title = title,
+        .interrupt = &interrupt,
         .move = give_bytes,
         .self = source,
     };
-    struct transfer_result result;
-    if (transfer_run(cli, grid, &plan, &result) != MCOMP_OK)
-        return CLI_FAILED;
-    return result.end == TRANSFER_DONE ? tell_done(cli, address, &result) : transfer_fail(cli, &plan, &result);
+    enum cli_exit code = run_transfer(cli, grid, &plan);
+    interrupt_close(&interrupt);
+    return code;
 }

@@ -15,7 +15,6 @@
 
 #include "base/clock.h"
 #include "base/units.h"
-#include "cli/interrupt.h"
 #include "cli/progress.h"
 
 #define IN_FLIGHT_BYTES (UINT64_C(16) << 20) /* of all pieces together … */
@@ -47,7 +46,7 @@ struct transfer {
     size_t depth;
     struct piece *pieces;
     uint8_t *memory;
-    int signal_fd, event_fd; /* event_fd: the local thread has done something */
+    int event_fd; /* readable: the local thread has done something */
     pthread_t thread;
 
     pthread_mutex_t lock;    /* guards: the six below */
@@ -309,7 +308,7 @@ static bool is_finished(struct transfer *transfer, const struct local_view *view
 
 static void take_interrupt(struct transfer *transfer)
 {
-    if (!interrupt_take(transfer->signal_fd))
+    if (!interrupt_take(transfer->plan->interrupt))
         return;
     transfer->drain_until_ns = transfer->interrupted ? 0 : clock_mono_ns() + DRAIN_NS;
     transfer->interrupted = transfer->stopping = true;
@@ -335,7 +334,7 @@ static void run_loop(struct transfer *transfer)
     struct pollfd fds[] = {
         {.fd = mcomp_queue_fd(transfer->queue), .events = POLLIN},
         {.fd = transfer->event_fd, .events = POLLIN},
-        {.fd = transfer->signal_fd, .events = POLLIN},
+        {.fd = transfer->plan->interrupt->fd, .events = POLLIN},
     };
     for (;;) {
         struct local_view view = look(transfer);
@@ -449,13 +448,11 @@ static enum mcomp_status open_ring(struct transfer *transfer, struct err *err)
     transfer->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (transfer->event_fd < 0)
         return err_sys(err, errno, "cannot make an event descriptor");
-    return interrupt_open(&transfer->signal_fd, err);
+    return MCOMP_OK;
 }
 
 static void close_ring(struct transfer *transfer)
 {
-    if (transfer->signal_fd >= 0)
-        interrupt_close(transfer->signal_fd);
     if (transfer->event_fd >= 0)
         close(transfer->event_fd);
     free(transfer->memory);
@@ -521,7 +518,6 @@ enum mcomp_status transfer_run(const struct cli *cli, struct mcomp *grid, const 
         .plan = plan,
         .result = result,
         .timeout_ms = cli_timeout_ms(cli, CLI_TIMEOUT_DEFAULT_MS),
-        .signal_fd = -1,
         .event_fd = -1,
         .lock = PTHREAD_MUTEX_INITIALIZER,
         .changed = PTHREAD_COND_INITIALIZER,

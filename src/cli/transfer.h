@@ -5,6 +5,7 @@
 #define CLI_TRANSFER_H
 
 #include "cli/cli.h"
+#include "cli/interrupt.h"
 
 enum transfer_direction { TRANSFER_FROM_GRID, TRANSFER_TO_GRID };
 
@@ -21,6 +22,7 @@ struct transfer_plan {
     uint64_t length; /* bytes; TO_GRID: what is expected, for people, or TRANSFER_UNTIL_END */
     uint64_t piece;  /* bytes of one call to the grid, at most max_message; see transfer_piece() */
     const char *title; /* of the progress line; NULL: none */
+    struct interrupt *interrupt; /* borrowed; open */
     transfer_move move;
     void *self;
 };

@@ -86,7 +86,7 @@ class Bench(unittest.TestCase):
 
     def test_node_that_dies_is_reported(self):
         with Grid(nodes=2) as grid:
-            process = start("bench", "--json", "--timeout", "200ms", "--op", "write", "--depth", 4, "--seconds", 2, config=grid.config)
+            process = start("bench", "--json", "--timeout", "200ms", "--op", "write", "--depth", 4, "--seconds", 6, config=grid.config)
             wait_until(lambda: json.loads(grid.mcomp("status", "--json").stdout)[1]["write"]["count"] > 0, what="the first writes")
             grid.kill(1)
             report = json.loads(process.communicate()[0])

@@ -83,6 +83,7 @@ static void file_appears_at_commit_and_not_before(void **state)
     assert_int_equal(output_file_open(&file, path, 5, &err), MCOMP_OK);
     assert_int_equal(out_write_all(file.fd, "hello", 5), 0);
     assert_int_not_equal(access(path, F_OK), 0);
+    assert_int_equal(output_file_sync(&file, &err), MCOMP_OK);
     assert_int_equal(output_file_commit(&file, &err), MCOMP_OK);
     assert_content(path, "hello");
     assert_int_equal(entries(), 1);
@@ -114,6 +115,7 @@ static void replaced_file_keeps_its_permissions(void **state)
     put(path, "old and longer", 0640);
     assert_int_equal(output_file_open(&file, path, 3, &err), MCOMP_OK);
     assert_int_equal(out_write_all(file.fd, "new", 3), 0);
+    assert_int_equal(output_file_sync(&file, &err), MCOMP_OK);
     assert_int_equal(output_file_commit(&file, &err), MCOMP_OK);
     assert_content(path, "new");
     assert_int_equal(stat(path, &st), 0);
@@ -132,6 +134,7 @@ static void symbolic_link_stays_and_its_file_is_replaced(void **state)
     assert_int_equal(symlink("real", link), 0);
     assert_int_equal(output_file_open(&file, link, 3, &err), MCOMP_OK);
     assert_int_equal(out_write_all(file.fd, "new", 3), 0);
+    assert_int_equal(output_file_sync(&file, &err), MCOMP_OK);
     assert_int_equal(output_file_commit(&file, &err), MCOMP_OK);
     assert_content(real, "new");
     assert_int_equal(lstat(link, &st), 0);
@@ -147,6 +150,7 @@ static void devices_are_written_directly(void **state)
     struct err err;
     assert_int_equal(output_file_open(&file, "/dev/null", 100, &err), MCOMP_OK);
     assert_true(file.direct);
+    assert_int_equal(output_file_sync(&file, &err), MCOMP_OK);
     assert_int_equal(output_file_commit(&file, &err), MCOMP_OK);
     assert_int_equal(access("/dev/null", F_OK), 0);
 }
