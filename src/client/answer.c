@@ -145,6 +145,15 @@ static bool take_read(struct conn *conn, uint64_t id, const uint8_t *data, uint6
     return true;
 }
 
+/** What a node says unasked, before it closes the connection. Returns false. */
+static bool take_last_words(struct conn *conn, const struct wire_response *response)
+{
+    struct err why;
+    conn_explain(response, &why);
+    err_set(&conn->fault, MCOMP_INTERNAL, "it closed the connection, and says: %s", why.text);
+    return false;
+}
+
 bool conn_answer(struct conn *conn, const uint8_t *body, size_t bytes)
 {
     struct wire_response response;
@@ -154,13 +163,10 @@ bool conn_answer(struct conn *conn, const uint8_t *body, size_t bytes)
         return take_read(conn, id, body + data_at, data_bytes);
     if (!wire_response_decode(&response, body, bytes, &conn->queue->receive_arena))
         return conn_fault(conn, "a message of %zu bytes is malformed", bytes);
+    if (response.id == 0 && response.status != MCOMP_OK)
+        return take_last_words(conn, &response);
     if (conn->state == CONN_HELLO)
         return hello_take(conn, &response);
-    if (response.id == 0 && response.status != MCOMP_OK) {
-        struct err why;
-        conn_explain(&response, &why);
-        return conn_fault(conn, "%s", why.text);
-    }
     struct piece *piece = conn_find(conn, response.id);
     if (!piece)
         return false;

@@ -24,7 +24,7 @@ void fake_answer_hello(struct fake_answer *answer, const struct fake_node *node,
     Mcomp__V1__HelloResult result = MCOMP__V1__HELLO_RESULT__INIT;
     Mcomp__V1__Response response = MCOMP__V1__RESPONSE__INIT;
     if (hello->status != MCOMP_OK) {
-        fake_answer_status(answer, request->id, hello->status);
+        fake_answer_status(answer, hello->unasked ? 0 : request->id, hello->status);
         return;
     }
     result.protocol_version = hello->version ? hello->version : 1;

@@ -198,7 +198,7 @@ static bool handle(struct fake_server *server, struct connection *connection, co
         connection->greeted = server->hello.status == MCOMP_OK;
         bool sent = send_all(server, connection->fd, answer.bytes, answer.count);
         free(answer.bytes);
-        return sent;
+        return sent && !server->hello.unasked;
     }
     enum mcomp_status status = MCOMP_OK;
     enum fake_action action = next_step(server, &status);

@@ -48,6 +48,7 @@ struct fake_hello {
     uint32_t nodes, version;
     bool other_node; /* claim to be another */
     bool silent;     /* no answer */
+    bool unasked;    /* the refusal answers no request, and the connection is closed, as where max_connections is reached */
 };
 
 /** A request that was received, Hello excepted. */

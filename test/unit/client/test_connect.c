@@ -98,25 +98,35 @@ static void whole_range_fails_when_hello_does_not_fit(void **state)
     free(data);
 }
 
-static void node_that_is_full_is_asked_again(void **state)
+static void check_full_node(bool unasked)
 {
+    const struct fake_hello full = {.status = MCOMP_RESOURCE_EXHAUSTED, .unasked = unasked};
     struct mcomp_queue *queue;
     struct record record = {0};
+    unsigned before = fake_server_connections(server(0));
     uint8_t byte;
-    (void)state;
-    fake_server_hello(server(0), &(struct fake_hello){.status = MCOMP_RESOURCE_EXHAUSTED});
+    fake_server_hello(server(0), &full);
     ASSERT_OK(mcomp_queue_open(fixture.grid, &queue, &fixture.error));
     ASSERT_OK(mcomp_queue_read(queue, 0, &byte, 1, MCOMP_NO_TIMEOUT, record_completion, &record, &fixture.error));
-    while (fake_server_connections(server(0)) < 3)
+    while (fake_server_connections(server(0)) < before + 3)
         assert_int_equal(mcomp_queue_run(queue, 10), 0);
     fake_server_hello(server(0), &(struct fake_hello){0});
     run_all(queue);
     assert_int_equal(record.status, MCOMP_OK);
     mcomp_queue_close(queue);
     /* And when the time is over first, the node's words are in the text. */
-    fake_server_hello(server(0), &(struct fake_hello){.status = MCOMP_RESOURCE_EXHAUSTED});
-    assert_int_equal(mcomp_read(fixture.grid, 0, &byte, 1, 60, &fixture.error), MCOMP_UNAVAILABLE);
+    fake_server_hello(server(0), &full);
+    assert_int_equal(mcomp_read(fixture.grid, K - 1, &byte, 1, 300, &fixture.error), MCOMP_UNAVAILABLE);
     assert_contains(fixture.error.text, "told to refuse");
+    fake_server_hello(server(0), &(struct fake_hello){0});
+}
+
+/* A node refuses by answering Hello, or unasked: then max_connections is reached, and it closes the connection. */
+static void node_that_is_full_is_asked_again(void **state)
+{
+    (void)state;
+    check_full_node(false);
+    check_full_node(true);
 }
 
 static void silent_node_is_given_up_and_tried_again(void **state)
