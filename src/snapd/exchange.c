@@ -52,7 +52,7 @@ struct outgoing *exchange_answer(uint64_t id, enum mcomp_status status, const ch
     response.id = id;
     response.status = exchange_status_put(status);
     size_t bytes = strnlen(text, EXCHANGE_TEXT_BYTES_MAX);
-    while (bytes > 0 && bytes == EXCHANGE_TEXT_BYTES_MAX && ((uint8_t)text[bytes] & 0xc0) == 0x80)
+    while (bytes > 0 && ((uint8_t)text[bytes] & 0xc0) == 0x80)
         bytes--; /* not within a character */
     memcpy(cut, text, bytes);
     cut[bytes] = '\0';
