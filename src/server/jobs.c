@@ -21,9 +21,10 @@ struct jobs {
     jobs_done_callback done;
     uint32_t workers, started;
     struct worker *worker; /* owned */
-    pthread_mutex_t lock;  /* guards: first, last, waiting, stopping */
+    pthread_mutex_t lock;  /* guards: first, last, held, waiting, stopping */
     pthread_cond_t changed;
     struct job *first, *last;
+    struct job *held;      /* met a frozen segment; in no order */
     uint32_t waiting;
     bool stopping;
 };
@@ -36,43 +37,85 @@ static void reply_error(const struct exec *exec, struct job *job, const struct w
     job->reply_bytes = job->reply ? (size_t)(exec_put_error(exec, job->reply, request, status, text) - job->reply) : 0;
 }
 
-static enum mcomp_status execute(struct worker *worker, struct job *job, const struct wire_request *request)
+/** Returns false when the segment is frozen: nothing was done, and there is no reply. */
+static bool execute(struct worker *worker, struct job *job, const struct wire_request *request, enum mcomp_status *status)
 {
     const struct exec *exec = worker->jobs->exec;
+    *status = MCOMP_OK;
     if (job->deadline_ns && clock_mono_ns() >= job->deadline_ns) {
-        reply_error(exec, job, request, MCOMP_DEADLINE_EXCEEDED, "timeout_ms passed while the request waited for a worker");
-        return MCOMP_DEADLINE_EXCEEDED;
+        *status = MCOMP_DEADLINE_EXCEEDED;
+        reply_error(exec, job, request, *status, "timeout_ms passed while the request waited for its turn");
+        return true;
     }
     job->reply = malloc(exec_reply_bytes(request));
     if (!job->reply) {
-        reply_error(exec, job, request, MCOMP_RESOURCE_EXHAUSTED, "the node is out of memory");
-        return MCOMP_RESOURCE_EXHAUSTED;
+        *status = MCOMP_RESOURCE_EXHAUSTED;
+        reply_error(exec, job, request, *status, "the node is out of memory");
+        return true;
     }
     struct exec_caller caller = {.writer = worker->writer, .arena = &worker->arena, .hello_done = true, .may_wait = true};
     struct exec_result result = exec_run(exec, &caller, request, job->reply);
-    MC_ASSERT(result.end != NULL);
+    if (!result.end) {
+        free(job->reply);
+        job->reply = NULL;
+        return false;
+    }
+    *status = result.status;
     job->reply_bytes = (size_t)(result.end - job->reply);
-    return result.status;
+    return true;
+}
+
+/** To the end of the queue. The caller holds the lock. */
+static void put_locked(struct jobs *jobs, struct job *job)
+{
+    job->next = NULL;
+    if (jobs->last)
+        jobs->last->next = job;
+    else
+        jobs->first = job;
+    jobs->last = job;
+}
+
+/** Keep a job until the segment takes writes again. If it does so already, whoever thawed it may have looked at the list before we came. */
+static void hold(struct jobs *jobs, struct job *job)
+{
+    pthread_mutex_lock(&jobs->lock);
+    jobs->waiting++;
+    if (segment_is_frozen(jobs->exec->segment)) {
+        job->next = jobs->held;
+        jobs->held = job;
+    } else {
+        put_locked(jobs, job);
+    }
+    pthread_mutex_unlock(&jobs->lock);
 }
 
 static void run_job(struct worker *worker, struct job *job)
 {
+    struct jobs *jobs = worker->jobs;
     struct wire_request request;
     enum mcomp_status status;
+    bool done = true;
     /* It was decoded and checked before it became a job: only memory can be missing now. */
     if (wire_request_decode(&request, job->body, job->body_bytes, &worker->arena)) {
-        status = execute(worker, job, &request);
+        done = execute(worker, job, &request, &status);
     } else {
         status = MCOMP_RESOURCE_EXHAUSTED;
-        reply_error(worker->jobs->exec, job, &request, status, "the node is out of memory");
+        reply_error(jobs->exec, job, &request, status, "the node is out of memory");
     }
-    stats_count(&worker->stats, request.op, status, status == MCOMP_OK ? exec_payload(&request) : 0);
-    if (worker->jobs->oplog)
-        oplog_record(worker->jobs->oplog, worker->writer, &job->client, &request, status);
+    if (done) {
+        stats_count(&worker->stats, request.op, status, status == MCOMP_OK ? exec_payload(&request) : 0);
+        if (jobs->oplog)
+            oplog_record(jobs->oplog, worker->writer, &job->client, &request, status);
+    }
     arena_reset(&worker->arena);
+    if (!done) {
+        hold(jobs, job);
+        return;
+    }
     free(job->memory);
     job->memory = NULL;
-    worker->jobs->done(job);
+    jobs->done(job);
 }
 
 static void *worker_main(void *arg)
@@ -132,16 +175,23 @@ enum mcomp_status jobs_start(struct jobs **out, const struct jobs_options *optio
 
 void jobs_put(struct jobs *jobs, struct job *job)
 {
-    job->next = NULL;
     pthread_mutex_lock(&jobs->lock);
     MC_ASSERT(!jobs->stopping);
-    if (jobs->last)
-        jobs->last->next = job;
-    else
-        jobs->first = job;
-    jobs->last = job;
+    put_locked(jobs, job);
     jobs->waiting++;
     pthread_cond_signal(&jobs->changed);
+    pthread_mutex_unlock(&jobs->lock);
+}
+
+void jobs_release_held(struct jobs *jobs)
+{
+    pthread_mutex_lock(&jobs->lock);
+    while (jobs->held) {
+        struct job *job = jobs->held;
+        jobs->held = job->next;
+        put_locked(jobs, job);
+    }
+    pthread_cond_broadcast(&jobs->changed);
     pthread_mutex_unlock(&jobs->lock);
 }
 

@@ -3,7 +3,9 @@
  *
  *  DESIGN. A job has one owner at a time and moves by pointer: I/O thread → queue → worker → I/O thread. There is one queue, first in first
  *  out, for all workers; jobs of one connection may therefore run side by side and finish in any order, which the protocol allows.
- *  A worker hands a finished job to jobs_done(), which puts it on the list of its I/O thread and wakes that loop. */
+ *  A worker hands a finished job to jobs_done(), which puts it on the list of its I/O thread and wakes that loop.
+ *  A job that meets a frozen segment is held: it waits on a list of its own until jobs_release_held(), and no worker waits with it, so that
+ *  reads go on. How many can wait is bounded by what may be in flight. */
 #ifndef SERVER_JOBS_H
 #define SERVER_JOBS_H
 
@@ -47,7 +49,10 @@ MUST_CHECK enum mcomp_status jobs_start(struct jobs **jobs, const struct jobs_op
 /** Hand a job over. Any thread; never waits for a worker. */
 void jobs_put(struct jobs *jobs, struct job *job);
 
-/** Jobs that no worker has begun. Any thread. */
+/** The segment takes writes again: run what met the closed gate. Any thread. */
+void jobs_release_held(struct jobs *jobs);
+
+/** Jobs that no worker has begun, held ones included. Any thread. */
 uint32_t jobs_waiting(struct jobs *jobs);
 
 /** Counters of worker i. */

@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "server/agent.h"
 #include "server/io.h"
 
 /** Threads that write to the segment: I/O threads first, then workers. */
@@ -28,7 +29,8 @@ static enum mcomp_status open_segment(struct server *server, struct err *err)
                                       .nodes = config->nodes,
                                       .size = k,
                                       .writers = writer_count(config),
-                                      .redo_bytes = config->server.max_message < k ? config->server.max_message : k};
+                                      .redo_bytes = config->server.max_message < k ? config->server.max_message : k,
+                                      .preserve_limit = config->snapshot.preserve_limit};
     enum mcomp_status code = segment_open(&server->segment, &options, err);
     if (code != MCOMP_OK)
         return code;
@@ -66,6 +68,9 @@ static enum mcomp_status start_threads(struct server *server, struct err *err)
     code = jobs_start(&server->jobs, &options, err);
     if (code != MCOMP_OK)
         return code;
+    code = agent_start(&server->agent, server->segment, server->jobs, err);
+    if (code != MCOMP_OK)
+        return code;
     server->io = calloc(config->server.io_threads, sizeof(struct io *));
     if (!server->io)
         return err_set(err, MCOMP_RESOURCE_EXHAUSTED, "out of memory for the I/O threads");
@@ -87,6 +92,8 @@ enum mcomp_status server_start(struct server *server, struct err *err)
 
 void server_stop(struct server *server)
 {
+    agent_stop(server->agent); /* first: it lets the requests go on that wait for the end of a freeze */
+    server->agent = NULL;
     uint32_t io_threads = server->io ? server->config.server.io_threads : 0;
     for (uint32_t i = 0; i < io_threads; i++)
         if (server->io[i])
