@@ -52,6 +52,15 @@ static enum mcomp_status parse_seconds(const char *text, uint64_t *nanoseconds, 
     return err_set(err, MCOMP_INVALID_ARGUMENT, "%s is not a number of seconds: write 3 or 0.5", text_quote(text, quoted));
 }
 
+/** The number that stands for 'all' must not be asked for by its digits. */
+static enum mcomp_status parse_length(const char *text, uint64_t *bytes, struct err *err)
+{
+    enum mcomp_status status = units_parse_bytes(text, bytes, err);
+    if (status == MCOMP_OK && *bytes == ARG_ALL)
+        return err_set(err, MCOMP_INVALID_ARGUMENT, "no grid is that long: 'all' means up to the end of the grid");
+    return status;
+}
+
 enum mcomp_status args_value(const struct arg_spec *spec, const char *text, void *target, struct err *err)
 {
     void *to = (char *)target + spec->offset;
@@ -67,7 +76,7 @@ enum mcomp_status args_value(const struct arg_spec *spec, const char *text, void
             *(uint64_t *)to = ARG_ALL;
             return MCOMP_OK;
         }
-        return units_parse_bytes(text, to, err);
+        return parse_length(text, to, err);
     case ARG_BYTES:
         return units_parse_bytes(text, to, err);
     case ARG_INTEGER:

@@ -80,7 +80,9 @@ static bool make_plan(const struct cli *cli, const struct mcomp *grid, const str
     if (!cli_fit_range(cli, grid, settings->address, &span))
         return false;
     if (size > span) {
-        cli_message(cli, "--size %" PRIu64 ": only %" PRIu64 " bytes are left behind the address: give less", size, span);
+        struct err err;
+        (void)err_set(&err, MCOMP_OUT_OF_RANGE, "--size %" PRIu64 ": only %" PRIu64 " bytes are left behind the address: give less", size, span);
+        (void)cli_fail_err(cli, &err);
         return false;
     }
     *plan = (struct bench_plan){

@@ -71,6 +71,8 @@ class Bench(unittest.TestCase):
         with Grid() as grid:
             self.assertEqual(run("bench", "--span", "2MiB", config=grid.config).returncode, 1)
             self.assertEqual(run("bench", "--address", (1 << 20) - 8, config=grid.config).returncode, 1)
+            done = run("bench", "--address", (1 << 20) - 8, "--json", config=grid.config)
+            self.assertEqual((done.returncode, json.loads(done.stdout)["error"]["status"]), (1, "OUT_OF_RANGE"))
 
     def test_text_tells_the_same(self):
         with Grid() as grid:

@@ -149,6 +149,7 @@ static void wrong_options_are_refused_with_a_remedy(void **state)
     assert_refused("-x", "unknown option -x: --help lists the options");
     assert_refused("-lx", "unknown option -x: --help lists the options");
     assert_refused("--size", "--size lacks its value: --size BYTES");
+    assert_refused("--span 18446744073709551615", "--span: no grid is that long: 'all' means up to the end of the grid");
     assert_refused("-f", "--file lacks its value: --file FILE");
     assert_refused("--loud=1", "--loud takes no value: write --loud alone");
     assert_refused("--loud --loud", "--loud is given twice: give it once");
