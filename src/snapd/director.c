@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/units.h"
 #include "snapd/exchange.h"
+#include "snapd/listing.h"
 #include "snapd/runner.h"
 #include "snapd/snapd.h"
 #include "snapshot/leader.h"
@@ -18,7 +19,6 @@
 
 #define REQUEST_ROUNDS 3u   /* a request is tried in so many rounds, if nodes are only unwilling at that moment */
 #define STOP_NS 1000000000u /* how long the last messages to the nodes may take */
-#define LIST_FILES_MAX 4096u
 
 struct director {
     struct snapd *snapd;         /* borrowed */
@@ -163,73 +163,6 @@ static void take_request(struct director *director, struct task *task)
     task->started = before_cut;
     schedule_on_request(&director->schedule, before_cut);
     task_list_put(&director->waiting, task);
-}
-
-/* ---- List ---- */
-
-static void fill_file(Mcomp__Snapshot__V1__ListResult__File *file, Mcomp__Snapshot__V1__Header *header, struct snapshot_entry *entry, const char *grid)
-{
-    mcomp__snapshot__v1__list_result__file__init(file);
-    file->name = entry->name;
-    file->bytes = entry->bytes;
-    if (!entry->sound) {
-        file->problem = entry->problem;
-        return;
-    }
-    mcomp__snapshot__v1__header__init(header);
-    header->grid = (char *)grid;
-    header->round = entry->round;
-    header->cut_utc_ns = entry->cut_utc_ns;
-    header->segment_size = entry->segment_size;
-    header->nodes = entry->nodes;
-    header->duration_ns = entry->duration_ns;
-    header->longest_pause_ns = entry->longest_pause_ns;
-    header->pages_stored = entry->pages_stored;
-    header->page_bytes = SNAPSHOT_PAGE_BYTES;
-    header->chunk_bytes = SNAPSHOT_CHUNK_BYTES;
-    file->header = header;
-}
-
-struct listed {
-    Mcomp__Snapshot__V1__ListResult__File file;
-    Mcomp__Snapshot__V1__Header header;
-};
-
-/** NULL: out of memory. */
-static struct outgoing *make_list(uint64_t id, struct snapshot_entry *entries, size_t count, const char *grid)
-{
-    Mcomp__Snapshot__V1__ListResult list = MCOMP__SNAPSHOT__V1__LIST_RESULT__INIT;
-    Mcomp__Snapshot__V1__Response response = MCOMP__SNAPSHOT__V1__RESPONSE__INIT;
-    struct listed *listed = calloc(count + 1, sizeof *listed);
-    list.file = calloc(count + 1, sizeof *list.file);
-    struct outgoing *out = NULL;
-    if (listed && list.file) {
-        for (size_t i = 0; i < count; i++) {
-            fill_file(&listed[i].file, &listed[i].header, &entries[i], grid);
-            list.file[i] = &listed[i].file;
-        }
-        list.n_file = count;
-        response.result_case = MCOMP__SNAPSHOT__V1__RESPONSE__RESULT_LIST;
-        response.list = &list;
-        out = exchange_result(id, &response);
-    }
-    free(list.file);
-    free(listed);
-    return out;
-}
-
-static void answer_list(struct director *director, struct task *task)
-{
-    const struct config *config = director->config;
-    struct snapshot_entry *entries = NULL;
-    size_t count = 0;
-    struct err err;
-    if (snapshot_list(config->snapshot.directory, config->grid, &entries, &count, &err) != MCOMP_OK)
-        task_answer(task, err.code, err.text);
-    else
-        task->reply = make_list(task->id, entries, count < LIST_FILES_MAX ? count : LIST_FILES_MAX, config->grid);
-    free(entries);
-    snapd_return(director->snapd, task);
 }
 
 /* ---- rounds ---- */
@@ -378,8 +311,10 @@ static void settle(struct director *director)
     /* Not while writers are held: a directory may be slow. */
     bool quick = director->runner.round.phase == ROUND_FREEZING || director->runner.round.phase == ROUND_CUTTING;
     struct task *list = quick ? NULL : task_list_take(&director->lists);
-    if (list)
-        answer_list(director, list);
+    if (list) {
+        list->reply = listing_answer(director->config, list->id);
+        snapd_return(director->snapd, list);
+    }
     if (director->lists.first && !quick)
         inbox_wake(&director->inbox);
     post(director);
