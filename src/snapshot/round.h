@@ -58,10 +58,10 @@ struct round_effects {
     char why[ROUND_WHY_BYTES];   /* DISCARDED: for people */
 };
 
-/** seen: the highest number known to the node, of the rounds that froze it and of those that it led before its process was started again. */
+/** seen: at least the highest round that ever froze this node, which its header remembers. So a leader that restarts uses no number again for which a
+ *  CUT may have been sent: late answers to the first round cannot be taken for answers to the second. */
 void round_init(struct round *round, uint32_t seen);
-/** round is IDLE. number: from round_number_after(round->seen, …), and stored where the next process of this node will find it for round_init: a number
- *  that is used twice could take late answers to the first round for answers to the second. */
+/** round is IDLE. number: from round_number_after(round->seen, …). nodes: all of the grid, this one among them. */
 void round_start(struct round *round, uint32_t number, uint32_t nodes, uint64_t now_ns, struct round_effects *effects);
 
 /* Answers; those of other rounds are to be dropped by the caller (but their max_round is welcome to round_see), duplicates are not. */
