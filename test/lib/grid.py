@@ -4,8 +4,8 @@
     with Grid(nodes=3) as grid:
         grid.mcomp("write", "0", "--text", "hello")
 
-Ports are chosen by the kernel and held for the grid's life, readiness is waited for, and leaving the block checks that every server
-ended in order, that no sanitizer found anything, and that nothing is left in /dev/shm.
+With snapd=True each node has a snapshot process too. Ports are chosen by the kernel and held for the grid's life, readiness is waited for, and
+leaving the block checks that every daemon ended in order, that no sanitizer found anything, and that nothing is left in /dev/shm.
 """
 import os
 import select
@@ -23,7 +23,8 @@ END_S = 60
 SANITIZER_MARKS = ("ERROR: AddressSanitizer", "WARNING: ThreadSanitizer", "ERROR: LeakSanitizer", "runtime error:", "FATAL: ThreadSanitizer",
                    "assertion failed")
 SHARED_MEMORY = "/dev/shm"
-PROGRAMS = {"mcompd": "src/server/mcompd", "mcomp": "src/cli/mcomp", "hammer": "test/integration/hammer"}
+PROGRAMS = {"mcompd": "src/server/mcompd", "mcomp-snapd": "src/snapd/mcomp-snapd", "mcomp": "src/cli/mcomp",
+            "hammer": "test/integration/hammer"}
 
 
 def program(name):
@@ -54,10 +55,11 @@ class Port:
         self.socket.close()
 
 
-class Server:
-    """One mcompd process and what it said."""
+class Daemon:
+    """One mcompd or mcomp-snapd process and what it said."""
 
-    def __init__(self, arguments, error_path, notify_path, environment=None, launcher=(), pass_fds=()):
+    def __init__(self, name, arguments, error_path, notify_path, environment=None, launcher=(), pass_fds=()):
+        self.name = name
         self.error_path = error_path
         self.killed = False
         self.notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -67,7 +69,7 @@ class Server:
         env = dict(os.environ, NOTIFY_SOCKET=notify_path, **(environment or {}))
         with open(error_path, "ab") as error_file:
             self.error_start = error_file.tell()
-            self.process = subprocess.Popen([*launcher, program("mcompd"), *arguments], stdin=subprocess.DEVNULL, stdout=error_file,
+            self.process = subprocess.Popen([*launcher, program(name), *arguments], stdin=subprocess.DEVNULL, stdout=error_file,
                                             stderr=error_file, env=env, pass_fds=pass_fds)
 
     @property
@@ -81,7 +83,7 @@ class Server:
             return file.read().decode("utf-8", "replace")
 
     def wait_notice(self, notice, seconds=READY_S):
-        """Wait until the server tells its manager so ("READY=1"); fails when it ends before."""
+        """Wait until the daemon tells its manager so ("READY=1"); fails when it ends before."""
         end = os.pidfd_open(self.pid)
         try:
             poller = select.poll()
@@ -90,12 +92,12 @@ class Server:
             while True:
                 events = dict(poller.poll(seconds * 1000))
                 if not events:
-                    raise AssertionError(f"mcompd did not say {notice} within {seconds} s")
+                    raise AssertionError(f"{self.name} did not say {notice} within {seconds} s")
                 if self.notify.fileno() in events:
                     if notice in self.notify.recv(4096).decode().split("\n"):
                         return
                 elif end in events:
-                    raise AssertionError(f"mcompd ended with {self.process.wait()} before it said {notice}:\n{self.log()}")
+                    raise AssertionError(f"{self.name} ended with {self.process.wait()} before it said {notice}:\n{self.log()}")
         finally:
             os.close(end)
 
@@ -111,11 +113,11 @@ class Server:
 
     def faults(self):
         """What is wrong with the way this process ended; empty when nothing is."""
-        found = [f"mcompd wrote to standard error: {line.strip()}" for line in self.log().splitlines()
+        found = [f"{self.name} wrote to standard error: {line.strip()}" for line in self.log().splitlines()
                  if any(mark in line for mark in SANITIZER_MARKS)]
         code = self.process.returncode
         if code != 0 and not (self.killed and code == -signal.SIGKILL):
-            found.append(f"mcompd (pid {self.pid}) ended with {code}")
+            found.append(f"{self.name} (pid {self.pid}) ended with {code}")
         return found
 
     def dispose(self):
@@ -126,32 +128,40 @@ class Server:
 
 
 class Grid:
-    """Options: server and oplog are the insides of these sections of mcomp.cfg; arguments, environment and launcher (a prefix of the command
-    line) go to every mcompd; start=False leaves starting to the test."""
+    """Options: server, snapshot and oplog are the insides of these sections of mcomp.cfg; arguments, environment and launcher (a prefix of the
+    command line) go to every mcompd; snapd=True: snapshot processes too, which take snapshots on request unless `snapshot` says otherwise;
+    start=False leaves starting to the test."""
 
     count = 0
 
-    def __init__(self, nodes=1, segment_size="1MiB", server="", oplog="", name=None, arguments=(), environment=None, launcher=(), start=True):
+    def __init__(self, nodes=1, segment_size="1MiB", server="", oplog="", name=None, arguments=(), environment=None, launcher=(), start=True,
+                 snapd=False, snapshot="interval = 0"):
         Grid.count += 1
         self.nodes = nodes
         self.name = name or f"test-{os.getpid()}-{Grid.count}"
         self.segment_size = segment_size
-        self.options = {"server": server, "oplog": oplog}
+        self.snapd = snapd
+        self.options = {"server": server, "oplog": oplog, "snapshot": snapshot if snapd else ""}
         self.arguments, self.environment, self.launcher = list(arguments), environment, list(launcher)
         self.autostart = start
         self.servers = {}
+        self.snapds = {}
         self.past = []
         self.ports = []
+        self.snapshot_ports = []
         self.names = {self.name}
 
     def __enter__(self):
         self.directory = tempfile.mkdtemp(prefix="mcomp-test-")
         try:
             self.ports = [Port() for _ in range(self.nodes)]
+            self.snapshot_ports = [Port() for _ in range(self.nodes if self.snapd else 0)]
             self.config = self.path("mcomp.cfg")
             self.write_config()
             if self.autostart:
                 self.start()
+                if self.snapd:
+                    self.start_snapd()
         except BaseException:
             self._clean(failed=True)
             raise
@@ -175,20 +185,25 @@ class Grid:
     def port(self, node=0):
         return self.ports[node].number
 
+    def snapshot_port(self, node=0):
+        return self.snapshot_ports[node].number
+
     def write_config(self, name=None, segment_size=None, **options):
         """Write mcomp.cfg, with other values than the grid's own where given."""
         if name:
             self.names.add(name)
         options = {**self.options, **options}
         lines = [f'grid = "{name or self.name}"', f'segment_size = "{segment_size or self.segment_size}"', f"nodes = {self.nodes}"]
-        lines += [f'node {i} {{ address = "127.0.0.1:{self.port(i)}" }}' for i in range(self.nodes)]
+        for i in range(self.nodes):
+            snapshot = f'  snapshot_address = "127.0.0.1:{self.snapshot_port(i)}"' if self.snapd else ""
+            lines.append(f'node {i} {{ address = "127.0.0.1:{self.port(i)}"{snapshot} }}')
         lines += [f"{section} {{ {text} }}" for section, text in options.items() if text]
         with open(self.config, "w", encoding="utf-8") as file:
             file.write("\n".join(lines) + "\n")
 
     def launch(self, node=0, arguments=(), launcher=None, pass_fds=(), environment=None):
         """Start mcompd for a node without waiting for anything; the caller waits, or expects it to fail."""
-        server = Server(["--config", self.config, "--node", str(node), *self.arguments, *arguments], self.path(f"node-{node}.err"),
+        server = Daemon("mcompd", ["--config", self.config, "--node", str(node), *self.arguments, *arguments], self.path(f"node-{node}.err"),
                         self.path(f"notify-{node}-{len(self.past)}"), {**(self.environment or {}), **(environment or {})},
                         self.launcher if launcher is None else launcher, pass_fds)
         self.past.append(server)
@@ -202,6 +217,27 @@ class Grid:
             started.append(self.servers[node])
         for server in started:
             server.wait_notice("READY=1")
+
+    def launch_snapd(self, node=0, arguments=(), launcher=(), pass_fds=(), environment=None):
+        """Start mcomp-snapd for a node without waiting for anything."""
+        snapd = Daemon("mcomp-snapd", ["--config", self.config, "--node", str(node), *arguments], self.path(f"snapd-{node}.err"),
+                       self.path(f"notify-snapd-{node}-{len(self.past)}"), environment, launcher, pass_fds)
+        self.past.append(snapd)
+        return snapd
+
+    def start_snapd(self, *nodes, arguments=()):
+        """Start the snapshot processes of some nodes, or of all, and wait until they serve."""
+        started = []
+        for node in nodes or range(self.nodes):
+            self.snapds[node] = self.launch_snapd(node, arguments)
+            started.append(self.snapds[node])
+        for snapd in started:
+            snapd.wait_notice("READY=1")
+
+    def kill_snapd(self, node=0, number=signal.SIGKILL):
+        """Send a signal to a node's snapshot process and wait for its end. Returns the exit code."""
+        self.snapds[node].kill(number)
+        return self.snapds[node].wait()
 
     def kill(self, node=0, number=signal.SIGKILL):
         """Send a signal to a node's server and wait for its end. Returns the exit code."""
@@ -222,9 +258,9 @@ class Grid:
             if code != 0 and not server.killed:
                 raise AssertionError(f"mcompd of node {node} ended with {code} after SIGTERM:\n{server.log()}")
 
-    def run(self, *arguments, node=0, launcher=()):
-        """Run mcompd to its end, as for a start that must fail. Returns the finished process with its output as text."""
-        return subprocess.run([*launcher, program("mcompd"), "--config", self.config, "--node", str(node), *arguments], text=True,
+    def run(self, *arguments, node=0, launcher=(), name="mcompd"):
+        """Run a daemon to its end, as for a start that must fail. Returns the finished process with its output as text."""
+        return subprocess.run([*launcher, program(name), "--config", self.config, "--node", str(node), *arguments], text=True,
                               capture_output=True, timeout=READY_S, stdin=subprocess.DEVNULL, errors="replace", check=False)
 
     def mcomp(self, *arguments, stdin=b"", check=True):
@@ -246,8 +282,8 @@ class Grid:
             except AssertionError as error:
                 faults.append(str(error))
                 server.dispose()
-        for server in self.servers.values():
-            faults += server.faults()
+        for daemon in [*self.servers.values(), *self.snapds.values()]:
+            faults += daemon.faults()
         return faults
 
     def _clean(self, failed):
@@ -256,7 +292,7 @@ class Grid:
             server.dispose()
         if self.ports:
             faults = self._remove_segments()
-        for port in self.ports:
+        for port in [*self.ports, *self.snapshot_ports]:
             port.close()
         if failed or faults:
             self._show_logs()

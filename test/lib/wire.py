@@ -15,7 +15,7 @@ STATUS = {
 }
 STATUS_NAME = {number: name for name, number in STATUS.items()}
 
-# Field number -> (name, type). Types: uint, bool, string, bytes, or the name of a message; a star before it means repeated.
+# Field number -> (name, type). Types: uint, bool, fixed32, fixed64, string, bytes, or the name of a message; a star before it means repeated.
 COUNT = {1: ("count", "uint"), 2: ("errors", "uint"), 3: ("bytes", "uint")}
 SCHEMA = {
     "Request": {1: ("id", "uint"), 2: ("timeout_ms", "uint"), 8: ("hello", "Hello"), 9: ("read", "Read"), 10: ("write", "Write"),
@@ -53,7 +53,8 @@ SCHEMA = {
     "OperationCount": COUNT,
     "WrongNode": {1: ("node", "uint"), 2: ("address", "string")},
 }
-ZERO = {"uint": 0, "bool": False, "string": "", "bytes": b""}
+ZERO = {"uint": 0, "bool": False, "fixed32": 0, "fixed64": 0, "string": "", "bytes": b""}
+WIRE_TYPE = {"uint": VARINT, "bool": VARINT, "fixed32": FIXED32, "fixed64": FIXED64}
 
 
 class Malformed(Exception):
@@ -98,10 +99,11 @@ def frame(body):
     return varint(len(body)) + body
 
 
-def encode(message, fields):
-    """Body of a message from a dictionary; zero values are left out, as proto3 does."""
+def encode(message, fields, schema=None):
+    """Body of a message from a dictionary; zero values are left out, as proto3 does. Numbers of fixed width are never written."""
+    schema = schema or SCHEMA
     out = bytearray()
-    numbers = {name: (number, kind) for number, (name, kind) in SCHEMA[message].items()}
+    numbers = {name: (number, kind) for number, (name, kind) in schema[message].items()}
     for name, given in fields.items():
         number, kind = numbers[name]
         for value in given if kind.startswith("*") else [given]:
@@ -112,7 +114,7 @@ def encode(message, fields):
             if kind in ("string", "bytes") and not value:
                 continue
             base = kind.lstrip("*")
-            data = value.encode() if base == "string" else value if base == "bytes" else encode(base, value)
+            data = value.encode() if base == "string" else value if base == "bytes" else encode(base, value, schema)
             out += varint(number << 3 | LENGTH) + varint(len(data)) + data
     return bytes(out)
 
@@ -142,27 +144,45 @@ def fields_of(data):
         yield tag >> 3, kind, value
 
 
-def decode(message, data):
+def packed(kind, data):
+    """The numbers of a repeated field that stand in one piece, as proto3 writes them."""
+    if kind != "uint":
+        size = 4 if kind == "fixed32" else 8
+        return [int.from_bytes(data[i:i + size], "little") for i in range(0, len(data), size)]
+    values, at = [], 0
+    while at < len(data):
+        value, at = take_varint(data, at)
+        if value is None:
+            raise Malformed("a number ends behind its field")
+        values.append(value)
+    return values
+
+
+def decode(message, data, schema=None):
     """A body as a dictionary. Scalar fields that are absent are zero; messages that are absent are not in it."""
+    schema = schema or SCHEMA
     out = {}
-    for name, kind in SCHEMA[message].values():
+    for name, kind in schema[message].values():
         if kind.startswith("*"):
             out[name] = []
         elif kind in ZERO:
             out[name] = ZERO[kind]
     for number, wire_type, value in fields_of(data):
-        if number not in SCHEMA[message]:
+        if number not in schema[message]:
             raise Malformed(f"{message} has no field {number}")
-        name, kind = SCHEMA[message][number]
+        name, kind = schema[message][number]
         base = kind.lstrip("*")
-        if wire_type != (VARINT if base in ("uint", "bool") else LENGTH):
+        if kind.startswith("*") and base in WIRE_TYPE and wire_type == LENGTH:
+            out[name] += packed(base, value)
+            continue
+        if wire_type != WIRE_TYPE.get(base, LENGTH):
             raise Malformed(f"{message}.{name} has wire type {wire_type}")
         if base == "bool":
             value = bool(value)
         elif base == "string":
             value = value.decode("utf-8")
         elif base not in ZERO:
-            value = decode(base, value)
+            value = decode(base, value, schema)
         if kind.startswith("*"):
             out[name].append(value)
         else:
