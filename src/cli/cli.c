@@ -131,7 +131,11 @@ enum cli_exit cli_end_by_sigpipe(void)
 
 bool cli_fit_range(const struct cli *cli, const struct mcomp *grid, uint64_t address, uint64_t *length)
 {
-    uint64_t size = mcomp_size(grid);
+    return cli_fit_size(cli, mcomp_size(grid), address, length);
+}
+
+bool cli_fit_size(const struct cli *cli, uint64_t size, uint64_t address, uint64_t *length)
+{
     char text[UNITS_TEXT_BYTES], have[UNITS_TEXT_BYTES], want[UNITS_TEXT_BYTES];
     struct err err;
     if (address > size) {

@@ -78,6 +78,8 @@ enum cli_exit cli_end_by_sigpipe(void);
 
 /** The range [address, address+length) must lie in the grid; ARG_ALL becomes what is left from address on. Tells what is wrong. */
 MUST_CHECK bool cli_fit_range(const struct cli *cli, const struct mcomp *grid, uint64_t address, uint64_t *length);
+/** The same for a grid, or an image of one, of size bytes. */
+MUST_CHECK bool cli_fit_size(const struct cli *cli, uint64_t size, uint64_t address, uint64_t *length);
 
 /** --version, --help, help COMMAND. */
 void help_print_overview(void);

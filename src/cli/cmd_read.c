@@ -1,16 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** mcomp read: bytes of the grid on a terminal, in a pipe, as JSON. */
-#include <errno.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <unistd.h>
 
-#include "cli/base64.h"
+#include "cli/byte_output.h"
 #include "cli/commands.h"
-#include "cli/hexdump.h"
-#include "cli/output.h"
 #include "cli/transfer.h"
 
 struct read_settings {
@@ -31,67 +24,14 @@ static const struct arg_spec operands[] = {
      .help = "number of bytes, or 'all': to the end of the grid"},
 };
 
-/** Where the bytes go, on the transfer's thread. */
-struct reader {
-    struct out out;
-    enum { READ_RAW, READ_HEX, READ_JSON } form;
-    struct hexdump dump;
-    struct base64 base64;
-};
-
+/** The transfer's. */
 static enum mcomp_status take_bytes(void *self, uint8_t *bytes, size_t *length, struct err *err)
 {
-    struct reader *reader = self;
-    switch (reader->form) {
-    case READ_RAW:
-        out_put(&reader->out, bytes, *length);
-        break;
-    case READ_HEX:
-        hexdump_feed(&reader->dump, bytes, *length);
-        break;
-    case READ_JSON:
-        base64_feed(&reader->base64, &reader->out, bytes, *length);
-        break;
-    }
-    /* What has arrived is shown, however long the rest takes. */
-    return out_flush(&reader->out, "standard output", err);
-}
-
-static void begin_output(struct reader *reader, const struct cli *cli, const struct mcomp *grid, uint64_t address, uint64_t length)
-{
-    out_open(&reader->out, STDOUT_FILENO);
-    if (reader->form == READ_HEX) {
-        hexdump_open(&reader->dump, &reader->out, address, address + length, mcomp_segment_size(grid), cli->out_colour);
-    } else if (reader->form == READ_JSON) {
-        char head[96];
-        snprintf(head, sizeof head, "{\"address\":%" PRIu64 ",\"length\":%" PRIu64 ",\"data_base64\":\"", address, length);
-        out_text(&reader->out, head);
-    }
-}
-
-/** Close what begin_output() has begun, so that it is a whole document even after a failure. */
-static enum mcomp_status end_output(struct reader *reader, const struct transfer_result *result, struct err *err)
-{
-    if (reader->form == READ_HEX) {
-        hexdump_close(&reader->dump);
-    } else if (reader->form == READ_JSON) {
-        base64_close(&reader->base64, &reader->out);
-        out_text(&reader->out, "\"");
-        if (result->end != TRANSFER_DONE) {
-            json_t *document = cli_error_json(&result->error);
-            char *text = document ? json_dumps(document, JSON_COMPACT | JSON_PRESERVE_ORDER) : NULL;
-            out_text(&reader->out, ",\"error\":");
-            out_text(&reader->out, text ? text : "null");
-            free(text);
-            json_decref(document);
-        }
-        out_text(&reader->out, "}\n");
-    }
-    return out_flush(&reader->out, "standard output", err);
+    return byte_output_put(self, bytes, *length, err);
 }
 
 static enum cli_exit read_grid(const struct cli *cli, struct mcomp *grid, const struct read_settings *settings, struct interrupt *interrupt,
-                               struct reader *reader)
+                               enum byte_form form, struct byte_output *output)
 {
     uint64_t length = settings->length;
     if (!cli_fit_range(cli, grid, settings->address, &length))
@@ -103,50 +43,46 @@ static enum cli_exit read_grid(const struct cli *cli, struct mcomp *grid, const 
         .piece = transfer_piece_atomic(grid),
         .interrupt = interrupt,
         .move = take_bytes,
-        .self = reader,
+        .self = output,
     };
     struct transfer_result result;
     struct err err;
-    begin_output(reader, cli, grid, settings->address, length);
+    byte_output_begin(output, cli, form, settings->address, length, mcomp_segment_size(grid));
     if (transfer_run(cli, grid, &plan, &result) != MCOMP_OK)
         return CLI_FAILED;
-    enum mcomp_status status = end_output(reader, &result, &err);
+    enum mcomp_status status = byte_output_end(output, result.end != TRANSFER_DONE ? &result.error : NULL, &err);
     struct cli without_json = *cli; /* the error is in the document already */
     without_json.json = false;
     if (result.end != TRANSFER_DONE)
         return transfer_fail(&without_json, &plan, &result);
-    if (status != MCOMP_OK)
-        return reader->out.sys_errno == EPIPE ? cli_end_by_sigpipe() : cli_fail_err(&without_json, &err);
-    return CLI_DONE;
+    return status == MCOMP_OK ? CLI_DONE : byte_output_fail(output, cli, &err);
 }
 
 static enum cli_exit run(const struct cli *cli, const void *opaque)
 {
     const struct read_settings *settings = opaque;
     struct mcomp *grid;
-    if (settings->hex + settings->raw + cli->json > 1) {
-        cli_message(cli, "--hex, --raw and --json exclude each other: give one");
+    enum byte_form form;
+    if (!byte_output_choose(cli, settings->hex, settings->raw, &form))
         return CLI_USAGE;
-    }
-    struct reader *reader = calloc(1, sizeof *reader);
-    if (!reader) {
+    struct byte_output *output = calloc(1, sizeof *output);
+    if (!output) {
         cli_message(cli, "out of memory");
         return CLI_FAILED;
     }
-    reader->form = cli->json ? READ_JSON : settings->hex || (cli->out_terminal && !settings->raw) ? READ_HEX : READ_RAW;
     enum cli_exit code = CLI_FAILED;
     if (cli_open(cli, 0, &grid) == MCOMP_OK) {
         struct interrupt interrupt;
         struct err err;
         if (interrupt_open(&interrupt, &err) == MCOMP_OK) {
-            code = read_grid(cli, grid, settings, &interrupt, reader);
+            code = read_grid(cli, grid, settings, &interrupt, form, output);
             interrupt_close(&interrupt);
         } else {
             code = cli_fail_err(cli, &err);
         }
         mcomp_close(grid);
     }
-    free(reader);
+    free(output);
     return code;
 }
 

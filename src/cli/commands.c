@@ -2,8 +2,23 @@
 #include "cli/commands.h"
 
 const struct command *const cli_commands[] = {
-    &command_status, &command_read, &command_write, &command_add,          &command_cas,
-    &command_load,   &command_save, &command_bench, &command_config_check, NULL,
+    &command_status,
+    &command_read,
+    &command_write,
+    &command_add,
+    &command_cas,
+    &command_load,
+    &command_save,
+    &command_bench,
+    &command_snapshot_now,
+    &command_snapshot_status,
+    &command_snapshot_list,
+    &command_snapshot_show,
+    &command_snapshot_verify,
+    &command_snapshot_read,
+    &command_snapshot_diff,
+    &command_config_check,
+    NULL,
 };
 
 const struct arg_spec cli_common_options[] = {
