@@ -15,6 +15,7 @@ FOLDER = os.path.join(TOP, "docs", "man")
 PAGES = {"mcomp.1": ("--help",), "mcomp-status.1": ("status", "--help"), "mcomp-read.1": ("read", "--help"), "mcomp-write.1": ("write", "--help"),
          "mcomp-add.1": ("add", "--help"), "mcomp-cas.1": ("cas", "--help"), "mcomp-load.1": ("load", "--help"), "mcomp-save.1": ("save", "--help"),
          "mcomp-bench.1": ("bench", "--help"), "mcomp-config.1": ("config", "check", "--help")}
+GROUPS = {"mcomp-snapshot.1": ("snapshot", ("now", "status", "list", "show", "verify", "read", "diff"))}  # one page for several commands
 OTHERS = ("mcompd.8", "mcomp.cfg.5", "libmcomp.3")
 
 
@@ -41,6 +42,14 @@ class Manuals(unittest.TestCase):
         for name, arguments in PAGES.items():
             self.assertEqual(options_in_page(name), options_in_help(run(*arguments).stdout), name)
 
+    def test_pages_of_groups_tell_the_options_of_all_their_commands(self):
+        for name, (group, actions) in GROUPS.items():
+            told = set().union(*(options_in_help(run(group, action, "--help").stdout) for action in actions))
+            self.assertEqual(options_in_page(name), told, name)
+            for action in actions:
+                self.assertIn(f".Cm {group} {action}\n", page(name))
+            self.assertEqual(set(re.findall(rf"^  {group} ([a-z]+)", run("help", group).stdout, re.M)), set(actions))
+
     def test_page_of_the_server_tells_its_options(self):
         done = subprocess.run([program("mcompd"), "--help"], capture_output=True, text=True, env=environment(), check=True)
         self.assertEqual(options_in_page("mcompd.8"), options_in_help(done.stdout))
@@ -49,16 +58,16 @@ class Manuals(unittest.TestCase):
         with open(os.path.join(TOP, "docs", "CMakeLists.txt"), encoding="utf-8") as file:
             installed = set(re.findall(r"man/(\S+\.\d)\b", file.read()))
         self.assertEqual(installed, set(os.listdir(FOLDER)))
-        self.assertEqual(installed, {*PAGES, *OTHERS})
+        self.assertEqual(installed, {*PAGES, *GROUPS, *OTHERS})
 
     def test_references_between_pages_lead_somewhere(self):
         system = {"cat.1", "systemd.1"}
-        for name in (*PAGES, *OTHERS):
+        for name in (*PAGES, *GROUPS, *OTHERS):
             for title, section in re.findall(r"\bXr (\S+) (\d)", page(name)):
-                self.assertIn(f"{title}.{section}", {*PAGES, *OTHERS, *system}, name)
+                self.assertIn(f"{title}.{section}", {*PAGES, *GROUPS, *OTHERS, *system}, name)
 
     def test_overview_names_every_command(self):
-        for name in PAGES:
+        for name in (*PAGES, *GROUPS):
             if name != "mcomp.1":
                 self.assertIn(f".It Xr {name[:-2]} 1\n", page("mcomp.1"))
 

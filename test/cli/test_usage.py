@@ -10,7 +10,8 @@ import unittest
 from cli import TOP, command_line, environment, run, start
 import case
 
-COMMANDS = ("status", "read", "write", "add", "cas", "load", "save", "bench", "config check")
+COMMANDS = ("status", "read", "write", "add", "cas", "load", "save", "bench", "config check", "snapshot now", "snapshot status", "snapshot list",
+            "snapshot show", "snapshot verify", "snapshot read", "snapshot diff")
 GOOD = """grid = "demo"
 segment_size = "1MiB"
 nodes = 2
