@@ -61,16 +61,20 @@ static bool fill_row(struct table *table, const struct listed *file)
         snprintf(row[COLUMN_PAUSE].text, TABLE_CELL_BYTES, "%s", units_format_duration(file->pause_ns, text));
     }
     snprintf(row[COLUMN_FILE].text, TABLE_CELL_BYTES, "%s", file->name);
-    snprintf(row[COLUMN_PROBLEM].text, TABLE_CELL_BYTES, "%s", sound ? "" : "damaged");
-    row[COLUMN_PROBLEM].colour = COLOUR_RED;
+    if (!sound) {
+        snprintf(row[COLUMN_PROBLEM].text, TABLE_CELL_BYTES, "damaged");
+        row[COLUMN_PROBLEM].colour = COLOUR_RED;
+    }
     return true;
 }
 
 /** The table, and below it what is wrong with files, in full. */
 static enum cli_exit print_table(const struct cli *cli, const struct listed *files, size_t count)
 {
-    struct table table = {.columns = columns, .column_count = COLUMNS};
-    bool filled = true;
+    bool filled = true, all_sound = true;
+    for (size_t i = 0; i < count; i++)
+        all_sound &= !files[i].problem[0];
+    struct table table = {.columns = columns, .column_count = all_sound ? COLUMN_PROBLEM : COLUMNS};
     for (size_t i = 0; i < count && filled; i++)
         filled = fill_row(&table, &files[i]);
     if (filled)

@@ -49,9 +49,8 @@ const char *snapshot_phase_name(Mcomp__Snapshot__V1__RoundStatus__Phase phase)
 
 json_t *snapshot_header_json(const Mcomp__Snapshot__V1__Header *header)
 {
-    json_t *object = json_pack("{s:o, s:i, s:i, s:i, s:i, s:o}", "grid", output_json_text(header->grid), "format_version", (int)header->format_version,
-                               "nodes", (int)header->nodes, "page_bytes", (int)header->page_bytes, "chunk_bytes", (int)header->chunk_bytes,
-                               "written_by", output_json_text(header->written_by));
+    json_t *object = json_pack("{s:o, s:i, s:i, s:i, s:o}", "grid", output_json_text(header->grid), "nodes", (int)header->nodes, "page_bytes",
+                               (int)header->page_bytes, "chunk_bytes", (int)header->chunk_bytes, "written_by", output_json_text(header->written_by));
     const struct {
         const char *key;
         uint64_t value;
@@ -69,6 +68,9 @@ json_t *snapshot_header_json(const Mcomp__Snapshot__V1__Header *header)
         {"pages_stored", header->pages_stored},
         {"pages_preserved", header->pages_preserved},
     };
+    /* Only a file has one. */
+    if (object && header->format_version)
+        json_object_set_new(object, "format_version", output_json_number(header->format_version));
     for (size_t i = 0; object && i < sizeof numbers / sizeof *numbers; i++)
         json_object_set_new(object, numbers[i].key, output_json_number(numbers[i].value));
     return object;
