@@ -71,8 +71,7 @@ static enum mcomp_status compare_files(struct diff *diff, uint64_t size, struct 
         if (address >= size)
             break;
         uint64_t left_end = window_end(diff->left, address), right_end = window_end(diff->right, address);
-        uint64_t end = left_end < right_end ? left_end : right_end;
-        end = end < size ? end : size;
+        uint64_t end = left_end < right_end ? left_end : right_end; /* not beyond size: there the shorter one's last window ends */
         status = snapshot_reader_read(diff->left, address, end - address, diff->left_bytes, err);
         if (status == MCOMP_OK)
             status = snapshot_reader_read(diff->right, address, end - address, diff->right_bytes, err);

@@ -341,9 +341,7 @@ static void tell_trailer(struct verify *verify, uint64_t at, const char *text)
     struct loss loss = {.offset = reader->file_bytes, .text = text};
     for (uint32_t node = 0; node < reader->nodes; node++) {
         uint64_t begin = verify->node_end[node] ? verify->node_end[node] : node * reader->segment_size;
-        uint64_t end = (node + 1) * reader->segment_size;
-        if (begin < end)
-            loss_add(verify, &loss, begin, end);
+        loss_add(verify, &loss, begin, (node + 1) * reader->segment_size);
     }
     loss_tell(verify, &loss);
     if (!loss.told)

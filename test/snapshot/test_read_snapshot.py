@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import os
 import random
+import re
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,15 @@ class ReadSnapshot(unittest.TestCase):
         for address, length in ((0, 5), (4095, 2), (262144 + 2 * 4096 - 7, 100), (len(array) - 3, 3), (len(array), 0)):
             self.assertEqual(self.read(GOLDEN, address, length), array[address:address + length])
         self.read(GOLDEN, len(array), 1, fails=True)
+
+    def test_example_in_the_page_is_what_stands_in_the_golden_file(self):
+        with open(os.path.join(HERE, "..", "..", "docs", "snapshot-format.md"), encoding="utf-8") as file:
+            offset, block = re.search(r"at byte (\d+) of .*?```\n(.*?)```", file.read(), re.S).groups()
+        example = bytes.fromhex(" ".join(re.match(r"(?:[0-9a-f]{2} )+", line).group() for line in block.splitlines()))
+        self.assertEqual(len(example), 1 + example[0])
+        with open(GOLDEN, "rb") as file:
+            file.seek(int(offset))
+            self.assertEqual(file.read(len(example)), example)
 
     def test_files_of_several_shapes(self):
         shapes = [(4096, 1), (3 << 18, 3), ((5 << 18) + 7 * 4096, 4), (3 * 4096, 100)]

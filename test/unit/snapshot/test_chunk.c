@@ -140,6 +140,41 @@ static void page_may_be_copied_again_before_it_is_kept(void **state)
     make_end(&made);
 }
 
+/* The same chunk, whether its pages are kept one by one or taken over with their checksum. */
+static void pages_taken_with_their_checksum_make_the_same_chunk(void **state)
+{
+    (void)state;
+    for (int compress = 0; compress < 2; compress++) {
+        struct made made;
+        struct err err;
+        const uint8_t *pages;
+        make_begin(&made, compress);
+        memset(made.pages + SNAPSHOT_PAGE_BYTES, 'a', SNAPSHOT_PAGE_BYTES);
+        fill_random(made.pages + 3 * SNAPSHOT_PAGE_BYTES, SNAPSHOT_PAGE_BYTES, 1);
+        assert_true(make(&made, K, 4));
+        const Chunk kept = made.chunk;
+        uint8_t *both = malloc(2 * SNAPSHOT_PAGE_BYTES);
+        assert_non_null(both);
+        memcpy(both, made.pages + SNAPSHOT_PAGE_BYTES, SNAPSHOT_PAGE_BYTES);
+        memcpy(both + SNAPSHOT_PAGE_BYTES, made.pages + 3 * SNAPSHOT_PAGE_BYTES, SNAPSHOT_PAGE_BYTES);
+        chunk_begin(&made.builder, K, made.room);
+        memcpy(chunk_page(&made.builder), both, 2 * SNAPSHOT_PAGE_BYTES);
+        chunk_take(&made.builder, 2 | 8, crc32c(0, both, 2 * SNAPSHOT_PAGE_BYTES));
+        assert_true(chunk_end(&made.builder, &made.chunk));
+        assert_int_equal(made.chunk.pages, kept.pages);
+        assert_int_equal(made.chunk.crc32c, kept.crc32c);
+        assert_int_equal(made.chunk.data.len, kept.data.len);
+        assert_int_equal(made.chunk.data_crc32c, kept.data_crc32c);
+        assert_ok(open_it(&made, &pages, &err), err);
+        assert_int_equal(memcmp(pages, both, 2 * SNAPSHOT_PAGE_BYTES), 0);
+        chunk_begin(&made.builder, K, made.room);
+        chunk_take(&made.builder, 0, 0);
+        assert_false(chunk_end(&made.builder, &made.chunk));
+        free(both);
+        make_end(&made);
+    }
+}
+
 /* What the documentation says of the checksum, computed another way. */
 static void checksum_covers_address_bitmap_and_pages(void **state)
 {
@@ -198,6 +233,15 @@ static void malformed_chunks_are_refused(void **state)
     made.chunk = sound;
     made.chunk.data_crc32c = 1;
     expect(&made, MCOMP_INVALID_ARGUMENT);
+    /* Compressed data is shorter than the pages. */
+    made.chunk = sound;
+    made.chunk.compression = MCOMP__SNAPSHOT__V1__COMPRESSION__COMPRESSION_ZSTD;
+    made.chunk.data_crc32c = crc32c(0, sound.data.data, sound.data.len);
+    expect(&made, MCOMP_INVALID_ARGUMENT);
+    made.chunk.data.len--;
+    expect(&made, MCOMP_DATA_LOSS);
+    made.chunk.data.len = 0;
+    expect(&made, MCOMP_INVALID_ARGUMENT);
     made.chunk = sound;
     made.chunk.pages = 0;
     made.chunk.data.len = 0;
@@ -242,6 +286,8 @@ static void wrong_zstd_with_right_checksum_is_refused(void **state)
 {
     (void)state;
     struct made made;
+    struct err err;
+    const uint8_t *pages;
     uint64_t seed = 7;
     make_begin(&made, true);
     memset(made.pages, 'a', 4 * SNAPSHOT_PAGE_BYTES);
@@ -249,13 +295,12 @@ static void wrong_zstd_with_right_checksum_is_refused(void **state)
     made.chunk.pages = 7;
     expect(&made, MCOMP_DATA_LOSS); /* unpacks to more */
     made.chunk.pages = 31;
-    expect(&made, MCOMP_DATA_LOSS); /* to less */
+    assert_int_equal(open_it(&made, &pages, &err), MCOMP_DATA_LOSS); /* to less */
+    assert_non_null(strstr(err.text, "unpacks to 16384 bytes and should have 20480"));
     made.chunk.pages = 15;
     for (int i = 0; i < 2000; i++) {
         made.chunk.data.data[random_next(&seed) % made.chunk.data.len] ^= (uint8_t)(random_next(&seed) >> 8);
         made.chunk.data_crc32c = crc32c(0, made.chunk.data.data, made.chunk.data.len);
-        struct err err;
-        const uint8_t *pages;
         if (open_it(&made, &pages, &err) == MCOMP_OK)
             assert_int_equal(pages[4 * SNAPSHOT_PAGE_BYTES - 1], 'a');
     }
@@ -297,6 +342,7 @@ int main(void)
         cmocka_unit_test(window_of_zeros_has_no_chunk),
         cmocka_unit_test(what_does_not_shrink_by_an_eighth_stays_uncompressed),
         cmocka_unit_test(page_may_be_copied_again_before_it_is_kept),
+        cmocka_unit_test(pages_taken_with_their_checksum_make_the_same_chunk),
         cmocka_unit_test(checksum_covers_address_bitmap_and_pages),
         cmocka_unit_test(malformed_chunks_are_refused),
         cmocka_unit_test(damaged_chunks_are_refused),

@@ -104,7 +104,7 @@ static struct array small_array(void)
 
 static void every_byte_that_changes_is_noticed(void **state)
 {
-    static const uint8_t flips[] = {0x01, 0x10, 0x80, 0xff};
+    static const uint8_t flips[] = {0x01, 0x80, 0xff};
     struct sample sample;
     sample_make(&sample, *state, small_array(), true);
     assert_int_equal(sample.places, 1 + 3 + 3 + 1);
@@ -344,6 +344,60 @@ static void without_the_index_a_chunk_tells_its_own_address(void **state)
     sample_end(&sample);
 }
 
+static void damage_before_the_index_does_not_reach_into_it(void **state)
+{
+    struct sample sample;
+    struct problems problems;
+    sample_eight_chunks(&sample, *state);
+    const struct place *block = place_of(&sample, RECORD(INDEX_BLOCK), 1);
+    flip(&sample, block->offset); /* its length, so the index is what the search finds */
+    flip(&sample, sample.size - 1);
+    verify_file(sample.path, &problems);
+    assert_int_equal(problems.chunks, 8);
+    assert_int_equal(problems.count, 2);
+    expect_problem(&problems.first[0], block->offset, block->bytes, 0, 0);
+    expect_problem(&problems.first[1], sample.size - 64, 64, 0, 0);
+    sample_end(&sample);
+}
+
+/** A compressed chunk, whose record's length depends on the noise at its end, and one behind it. */
+static void sample_with_noise(struct sample *sample, const char *folder, size_t noise)
+{
+    struct array array = array_make(SNAPSHOT_CHUNK_BYTES, 2);
+    memset(array.bytes, 'a', 20 * SNAPSHOT_PAGE_BYTES);
+    uint64_t seed = 1234567;
+    for (size_t i = 0; i < 15 * SNAPSHOT_PAGE_BYTES + noise; i++) {
+        size_t at = i < 15 * SNAPSHOT_PAGE_BYTES ? i : 35 * SNAPSHOT_PAGE_BYTES - 1 - i;
+        array.bytes[at] = (uint8_t)(random_next(&seed) >> 24);
+    }
+    array.bytes[SNAPSHOT_CHUNK_BYTES] = 1;
+    sample_make(sample, folder, array, true);
+}
+
+/* The search goes in steps of 64 KiB; a record that begins at the end of a step must not be missed. */
+static void search_finds_a_record_at_the_border_of_its_steps(void **state)
+{
+    struct sample sample;
+    struct problems problems;
+    size_t least = 0, most = 2 * SNAPSHOT_PAGE_BYTES;
+    while (most - least > 1) {
+        size_t noise = (least + most) / 2;
+        sample_with_noise(&sample, *state, noise);
+        *(sample.place[1].bytes <= 64u << 10 ? &least : &most) = noise;
+        assert_int_equal(unlink(sample.path), 0);
+        sample_end(&sample);
+    }
+    sample_with_noise(&sample, *state, least);
+    uint64_t bytes = sample.place[1].bytes;
+    assert_in_range(bytes, (64u << 10) - 30, 64u << 10);
+    flip(&sample, sample.place[1].offset);
+    verify_file(sample.path, &problems);
+    assert_int_equal(problems.count, 1);
+    assert_int_equal(problems.chunks, 1);
+    expect_problem(&problems.first[0], sample.place[1].offset, bytes, 0, SNAPSHOT_CHUNK_BYTES);
+    sample_end(&sample);
+}
+
 static void cut_file_names_what_may_be_lost(void **state)
 {
     struct sample sample;
@@ -403,6 +457,13 @@ static void chunk_of_another_file_is_noticed(void **state)
     assert_int_equal(problems.chunks, 7);
     expect_problem(&problems.first[0], chunk->offset, chunk->bytes, 0, SNAPSHOT_CHUNK_BYTES);
     assert_int_equal(lost_windows(&sample), 1);
+    struct snapshot_reader *reader;
+    struct err err;
+    uint8_t byte;
+    assert_ok(snapshot_reader_open(&reader, sample.path, &err), err);
+    for (int again = 0; again < 2; again++)
+        assert_int_equal(snapshot_reader_read(reader, 0, 1, &byte, &err), MCOMP_DATA_LOSS);
+    snapshot_reader_close(reader);
     free(bytes);
     array_free(&other);
     sample_end(&sample);
@@ -453,6 +514,26 @@ static void read_names_offset_and_addresses(void **state)
     sample_end(&sample);
 }
 
+static void file_that_is_cut_while_it_is_open_is_noticed(void **state)
+{
+    struct sample sample;
+    struct snapshot_reader *reader;
+    struct err err;
+    uint8_t byte;
+    sample_eight_chunks(&sample, *state);
+    const struct place *chunk = place_of(&sample, RECORD(CHUNK), 6);
+    assert_ok(snapshot_reader_open(&reader, sample.path, &err), err);
+    assert_ok(snapshot_reader_read(reader, 0, 1, &byte, &err), err);
+    assert_ok(snapshot_reader_read(reader, 7 * SNAPSHOT_CHUNK_BYTES, 1, &byte, &err), err);
+    assert_int_equal(truncate(sample.path, (off_t)(chunk->offset + 100)), 0);
+    assert_int_equal(snapshot_reader_read(reader, chunk->address, 1, &byte, &err), MCOMP_DATA_LOSS);
+    assert_non_null(strstr(err.text, "became shorter"));
+    assert_int_equal(snapshot_reader_read(reader, 7 * SNAPSHOT_CHUNK_BYTES, 1, &byte, &err), MCOMP_DATA_LOSS);
+    assert_ok(snapshot_reader_read(reader, SNAPSHOT_CHUNK_BYTES, 1, &byte, &err), err);
+    snapshot_reader_close(reader);
+    sample_end(&sample);
+}
+
 static void progress_reaches_the_end(void *arg, uint64_t done, uint64_t bytes)
 {
     uint64_t *last = arg;
@@ -494,11 +575,14 @@ int main(void)
         TEST(damaged_header_index_and_trailer_are_named),
         TEST(chunks_are_checked_without_header_and_trailer),
         TEST(without_the_index_a_chunk_tells_its_own_address),
+        TEST(damage_before_the_index_does_not_reach_into_it),
+        TEST(search_finds_a_record_at_the_border_of_its_steps),
         TEST(cut_file_names_what_may_be_lost),
         TEST(snapshot_inside_a_snapshot_is_no_record),
         TEST(chunk_of_another_file_is_noticed),
         TEST(chunks_that_changed_places_are_noticed),
         TEST(read_names_offset_and_addresses),
+        TEST(file_that_is_cut_while_it_is_open_is_noticed),
         TEST(progress_is_told),
     };
     return cmocka_run_group_tests_name("snapshot damage", tests, NULL, NULL);

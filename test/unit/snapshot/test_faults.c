@@ -306,6 +306,30 @@ static void unreadable_bytes_cost_the_chunks_that_they_are_in(void **state)
     array_free(&array);
 }
 
+/* What the disk gave of a piece before the bad spot counts. */
+static void records_just_before_unreadable_bytes_are_found(void **state)
+{
+    struct array array = array_make(3 * SNAPSHOT_CHUNK_BYTES, 1);
+    struct place place[16];
+    struct problems problems;
+    for (uint64_t window = 0; window < 3; window++)
+        fill_random(array.bytes + window * SNAPSHOT_CHUNK_BYTES, 3 * SNAPSHOT_PAGE_BYTES, window);
+    array_save(&array, *state, NAME, false);
+    assert_int_equal(file_places(path_in(*state, NAME), place, 16), 6);
+    file_patch(path_in(*state, NAME), place[1].offset, "\377", 1);
+    fault.bad_begin = place[3].offset / SNAPSHOT_PAGE_BYTES * SNAPSHOT_PAGE_BYTES + SNAPSHOT_PAGE_BYTES;
+    fault.bad_end = fault.bad_begin + SNAPSHOT_PAGE_BYTES;
+    assert_true(fault.bad_begin > place[3].offset && fault.bad_end < place[3].offset + place[3].bytes);
+    verify_file(path_in(*state, NAME), &problems);
+    assert_int_equal(problems.chunks, 1);
+    assert_int_equal(problems.count, 2);
+    assert_int_equal(problems.first[0].offset, place[1].offset);
+    assert_int_equal(problems.first[0].bytes, place[1].bytes);
+    assert_int_equal(problems.first[1].offset, place[3].offset);
+    assert_int_equal(problems.first[1].bytes, place[3].bytes);
+    array_free(&array);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, fault_begin, fault_end)
 
 int main(void)
@@ -318,6 +342,7 @@ int main(void)
         TEST(file_systems_that_can_do_less_are_good_enough),
         TEST(file_swept_before_it_is_locked_is_made_again),
         TEST(unreadable_bytes_cost_the_chunks_that_they_are_in),
+        TEST(records_just_before_unreadable_bytes_are_found),
     };
     return cmocka_run_group_tests_name("snapshot faults", tests, NULL, NULL);
 }

@@ -180,7 +180,8 @@ static void next_walks_over_the_windows_that_have_a_chunk(void **state)
 
 /* ---- more chunks than one index block has ---- */
 
-#define LARGE_K (2100ull * SNAPSHOT_CHUNK_BYTES)
+#define LARGE_K (2049ull * SNAPSHOT_CHUNK_BYTES) /* two full blocks and a chunk more */
+#define LARGE_CHUNKS (2 * 2049u + 1)
 
 /** Every window of two nodes has one page, which says where it is; except the third node, which has only its last window. */
 static void save_large(const char *folder)
@@ -209,11 +210,30 @@ static void save_large(const char *folder)
             assert_ok(snapshot_writer_put(writer, &chunk, &err), err);
         }
     }
-    assert_int_equal(snapshot_writer_pages(writer), 4201);
+    assert_int_equal(snapshot_writer_pages(writer), LARGE_CHUNKS);
     header_fill(&header, "demo", FIXTURE_ROUND);
     assert_ok(snapshot_writer_commit(writer, &header, &bytes, &err), err);
     chunk_builder_close(&builder);
     free(room);
+}
+
+/** Full blocks, and the rest of each node. */
+static void assert_blocks(const char *path)
+{
+    struct place *place = calloc(LARGE_CHUNKS + 16, sizeof *place);
+    assert_non_null(place);
+    size_t places = file_places(path, place, LARGE_CHUNKS + 16), chunks = 0, blocks = 0;
+    static const size_t before[] = {2047, 2048, 4095, 4096, LARGE_CHUNKS, LARGE_CHUNKS, LARGE_CHUNKS}; /* chunks that stand before each block */
+    for (size_t i = 0; i < places; i++) {
+        chunks += place[i].kind == MCOMP__SNAPSHOT__V1__RECORD__KIND_CHUNK;
+        if (place[i].kind == MCOMP__SNAPSHOT__V1__RECORD__KIND_INDEX_BLOCK) {
+            assert_true(blocks < 7);
+            assert_int_equal(chunks, before[blocks]);
+            blocks++;
+        }
+    }
+    assert_int_equal(blocks, 7);
+    free(place);
 }
 
 static void many_index_blocks(void **state)
@@ -224,9 +244,10 @@ static void many_index_blocks(void **state)
     uint64_t seed = 3, found, walked = 0;
     save_large(*state);
     const char *path = path_in(*state, NAME);
+    assert_blocks(path);
     verify_file(path, &problems);
     assert_int_equal(problems.status, MCOMP_OK);
-    assert_int_equal(problems.chunks, 4201);
+    assert_int_equal(problems.chunks, LARGE_CHUNKS);
     assert_ok(snapshot_reader_open(&reader, path, &err), err);
     for (int i = 0; i < 5000; i++) {
         uint64_t window = random_next(&seed) % (3 * LARGE_K / SNAPSHOT_CHUNK_BYTES) * SNAPSHOT_CHUNK_BYTES;
@@ -239,7 +260,7 @@ static void many_index_blocks(void **state)
         assert_ok(snapshot_reader_next(reader, address, &found, &err), err);
         assert_true(found == (address < 2 * LARGE_K ? address : 3 * LARGE_K - SNAPSHOT_CHUNK_BYTES));
     }
-    assert_int_equal(walked, 4201);
+    assert_int_equal(walked, LARGE_CHUNKS);
     snapshot_reader_close(reader);
 }
 

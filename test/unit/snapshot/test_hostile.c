@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/crc32c.h"
-#include "snapshot/format.h"
+#include "snapshot/reader.h"
 
 #define NAME "x.mcsnap"
 #define RECORD(kind) MCOMP__SNAPSHOT__V1__RECORD__KIND_##kind
@@ -214,6 +214,48 @@ static void nonsense_in_the_index_is_refused(void **state)
     }
 }
 
+static void blocks_in_the_wrong_order_are_refused(void **state)
+{
+    struct forgery forgery;
+    forge_load(&forgery, *state);
+    forge_store(&forgery);
+    forgery.stale_offsets = true;
+    uint64_t swap[] = {forgery.first[0], forgery.last[0], forgery.offset[0]};
+    forgery.first[0] = forgery.first[1];
+    forgery.last[0] = forgery.last[1];
+    forgery.offset[0] = forgery.offset[1];
+    forgery.first[1] = swap[0];
+    forgery.last[1] = swap[1];
+    forgery.offset[1] = swap[2];
+    forge_store(&forgery);
+    assert_int_equal(try_open(&forgery), MCOMP_DATA_LOSS);
+    verify_complains(&forgery);
+    forge_end(&forgery);
+}
+
+/* The index's record is shorter than the trailer says, and something stands behind it. */
+static void bytes_behind_the_index_are_refused(void **state)
+{
+    struct forgery forgery;
+    uint8_t end[SNAPSHOT_TRAILER_BYTES];
+    forge_load(&forgery, *state);
+    forge_store(&forgery);
+    struct format_trailer trailer = forgery.trailer;
+    uint8_t *index = calloc(1, trailer.index_bytes + 10);
+    assert_non_null(index);
+    memcpy(index, forgery.bytes + trailer.index_offset, trailer.index_bytes);
+    trailer.index_bytes += 10;
+    trailer.file_bytes += 10;
+    trailer.index_crc = crc32c(0, index, trailer.index_bytes);
+    format_trailer_put(end, &trailer);
+    file_patch(forgery.path, trailer.index_offset, index, trailer.index_bytes);
+    file_patch(forgery.path, trailer.file_bytes - sizeof end, end, sizeof end);
+    assert_int_equal(try_open(&forgery), MCOMP_DATA_LOSS);
+    verify_complains(&forgery);
+    free(index);
+    forge_end(&forgery);
+}
+
 static void wrong_count_of_chunks_is_noticed_by_verify(void **state)
 {
     struct forgery forgery;
@@ -268,18 +310,30 @@ static void nonsense_in_a_block_costs_the_block(void **state)
 static void block_with_too_many_entries_is_refused(void **state)
 {
     struct forgery forgery;
+    IndexBlock full = MCOMP__SNAPSHOT__V1__INDEX_BLOCK__INIT;
     forge_load(&forgery, *state);
+    uint64_t *addresses = calloc(FORMAT_BLOCK_CHUNKS + 1, sizeof *addresses);
+    assert_non_null(addresses);
     uint64_t *numbers = calloc(FORMAT_BLOCK_CHUNKS + 1, sizeof *numbers);
     assert_non_null(numbers);
     IndexBlock *block = &forgery.part[1].block;
-    for (uint64_t i = 0; i <= FORMAT_BLOCK_CHUNKS; i++)
+    for (uint64_t i = 0; i <= FORMAT_BLOCK_CHUNKS; i++) {
+        addresses[i] = i * SNAPSHOT_CHUNK_BYTES;
         numbers[i] = SNAPSHOT_HEADER_BYTES + i;
+    }
     block->address = block->offset = numbers;
     block->crc32c = (uint32_t *)numbers;
     block->n_address = block->n_offset = block->n_crc32c = FORMAT_BLOCK_CHUNKS + 1;
     forge_store(&forgery);
     assert_int_equal(try_read(&forgery), 4);
     verify_complains(&forgery);
+    full.address = addresses;
+    full.offset = numbers;
+    full.n_address = full.n_offset = full.n_crc32c = FORMAT_BLOCK_CHUNKS;
+    assert_true(reader_block_ok(&full, 2048 * SNAPSHOT_CHUNK_BYTES, 1, 1u << 20));
+    full.n_address = full.n_offset = full.n_crc32c = FORMAT_BLOCK_CHUNKS + 1;
+    assert_false(reader_block_ok(&full, 2048 * SNAPSHOT_CHUNK_BYTES, 1, 1u << 20));
+    free(addresses);
     free(numbers);
     forge_end(&forgery);
 }
@@ -296,6 +350,43 @@ static void entries_that_lie_cost_their_window(void **state)
         case 2: forgery.part[0].offset[1] = forgery.part[1].offset[0]; break; /* another node's chunk */
         default: forgery.part[0].offset[3] = forgery.chunks_end - 1; break;
         }
+        forge_store(&forgery);
+        assert_int_equal(try_read(&forgery), 1);
+        verify_complains(&forgery);
+        forge_end(&forgery);
+        assert_int_equal(unlink(forgery.path), 0);
+    }
+}
+
+/* A record whose lengths agree with each other, and exceed all that a chunk may have. */
+static void chunk_that_is_too_long_is_refused(void **state)
+{
+    for (size_t length = SNAPSHOT_CHUNK_BYTES; length <= 8 * SNAPSHOT_CHUNK_BYTES; length += SNAPSHOT_CHUNK_BYTES / 2) {
+        struct forgery forgery;
+        forge_load(&forgery, *state);
+        size_t end = forgery.part[0].offset[1];
+        Chunk chunk = MCOMP__SNAPSHOT__V1__CHUNK__INIT;
+        uint8_t *bytes = calloc(1, end + FORMAT_CHUNK_HEAD_BYTES_MAX + length);
+        assert_non_null(bytes);
+        memcpy(bytes, forgery.bytes, end);
+        chunk.address = forgery.part[0].address[1];
+        chunk.pages = UINT64_MAX;
+        chunk.crc32c = forgery.part[0].crc[1];
+        chunk.compression = MCOMP__SNAPSHOT__V1__COMPRESSION__COMPRESSION_NONE;
+        chunk.data.len = length;
+        forgery.chunks_end = end + format_chunk_head_put(bytes + end, &chunk) + length;
+        free(forgery.bytes);
+        forgery.bytes = bytes;
+        /* Only this one chunk of each node is still where it was, or at least named. */
+        for (size_t i = 0; i < 2; i++) {
+            IndexBlock *block = &forgery.part[i].block;
+            block->n_address = block->n_offset = block->n_crc32c = 1;
+            block->address += 1 - i;
+            block->offset += 1 - i;
+            block->crc32c += 1 - i;
+            forgery.first[i] = forgery.last[i] = block->address[0];
+        }
+        forgery.index.chunks = 2;
         forge_store(&forgery);
         assert_int_equal(try_read(&forgery), 1);
         verify_complains(&forgery);
@@ -463,10 +554,13 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(put_together_again_it_is_sound),
         TEST(nonsense_in_the_index_is_refused),
+        TEST(blocks_in_the_wrong_order_are_refused),
+        TEST(bytes_behind_the_index_are_refused),
         TEST(wrong_count_of_chunks_is_noticed_by_verify),
         TEST(nonsense_in_a_block_costs_the_block),
         TEST(block_with_too_many_entries_is_refused),
         TEST(entries_that_lie_cost_their_window),
+        TEST(chunk_that_is_too_long_is_refused),
         TEST(chunk_that_the_index_hides_is_noticed_by_verify),
         TEST(nonsense_in_the_trailer_is_refused),
         TEST(nonsense_in_the_header_is_refused),
