@@ -127,6 +127,25 @@ static enum mcomp_status attach(struct segment *segment, const struct layout_hea
     return code;
 }
 
+/* A restore that ended half way leaves bytes of two states: they are served to nobody, only replaced. */
+static enum mcomp_status check_restore(struct segment *segment, const struct segment_options *options, struct err *err)
+{
+    struct layout_header *header = mapped_header(&segment->object);
+    if (options->restore)
+        atomic_store(&header->restoring, 1);
+    else if (atomic_load(&header->restoring))
+        return err_set(err, MCOMP_FAILED_PRECONDITION,
+                       "shared memory %s: the restore of a snapshot did not come to its end, so its bytes are of no one state; run \"mcompd --restore "
+                       "SNAPSHOT --config FILE --node %" PRIu32 "\" again, or --reset, which deletes them",
+                       segment->object.name, options->node);
+    return MCOMP_OK;
+}
+
+void segment_restored(struct segment *segment)
+{
+    atomic_store(&segment->header->restoring, 0);
+}
+
 /* Take over a mapped and finished object. */
 static enum mcomp_status adopt(struct segment *segment, const struct segment_options *options, struct err *err)
 {
@@ -168,6 +187,8 @@ static enum mcomp_status open_object(struct segment *segment, const struct segme
     } else {
         code = attach(segment, &peeked, object_bytes, options, err);
     }
+    if (code == MCOMP_OK)
+        code = check_restore(segment, options, err);
     if (code == MCOMP_OK)
         code = adopt(segment, options, err);
     return code;

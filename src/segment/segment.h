@@ -22,6 +22,7 @@ struct segment_options {
     uint64_t size;        /* k, bytes; a multiple of PAGE_BYTES */
     uint32_t writers;     /* threads that write: each has a redo record of its own, numbered 0 … writers-1 */
     uint64_t redo_bytes;  /* largest sum of lengths of one write operation */
+    bool restore;         /* the bytes are about to be replaced: mark the segment as unfit to be served until segment_restored() */
     uint64_t preserve_limit; /* bytes of preserved pages that a snapshot may use; 0: none, snapshots of pages that change are not possible */
 };
 
@@ -40,6 +41,9 @@ struct segment_info {
  *          PERMISSION_DENIED   the object may not be opened
  *          DATA_LOSS           the segment is damaged: its header fails its checksum, it is cut short, a redo record makes no sense. */
 MUST_CHECK enum mcomp_status segment_open(struct segment **segment, const struct segment_options *options, struct err *err);
+
+/** All bytes are replaced, after segment_open with `restore`: the segment may be served. */
+void segment_restored(struct segment *segment);
 
 /** Detach; the memory stays. No operation may be running. NULL is allowed. */
 void segment_close(struct segment *segment);

@@ -13,14 +13,16 @@
 
 struct own_options {
     bool reset;
+    const char *restore_path; /* NULL: none */
 };
 
 static int take_option(void *arg, char letter, const char *value)
 {
-    (void)value;
     struct own_options *own = arg;
-    MC_ASSERT(letter == 'r');
-    own->reset = true;
+    if (letter == 'r')
+        own->reset = true;
+    else
+        own->restore_path = value;
     return DAEMON_GO_ON;
 }
 
@@ -59,9 +61,9 @@ static void run(struct server *server, struct listener *listener, struct ev_loop
 }
 
 /** Takes config over. */
-static int serve(struct config *config, uint32_t node)
+static int serve(struct config *config, uint32_t node, const char *restore_path)
 {
-    struct server server = {.config = *config, .exec = {.node = node}};
+    struct server server = {.config = *config, .exec = {.node = node}, .restore_path = restore_path};
     struct listener listener;
     struct listener_calls calls = {.serve = server_serve,
                                    .refuse = server_refuse,
@@ -110,7 +112,8 @@ static int reset(const struct config *config, uint32_t node)
 
 int main(int argc, char **argv)
 {
-    static const struct daemon_option options[] = {{"reset", "", 'r', "delete this node's segment and all its bytes, and end"}};
+    static const struct daemon_option options[] = {{"reset", "", 'r', "delete this node's segment and all its bytes, and end"},
+                                                   {"restore", "=SNAPSHOT", 'R', "replace all bytes by those of a snapshot file, then serve"}};
     struct own_options own = {0};
     const struct daemon_program program = {
         .name = "mcompd",
@@ -128,13 +131,15 @@ int main(int argc, char **argv)
     int code = daemon_parse(&program, argc, argv, &given);
     if (code != DAEMON_GO_ON)
         return code;
+    if (own.reset && own.restore_path)
+        return daemon_usage_error(&program, "--reset deletes what --restore brings: give one of them");
     signal(SIGPIPE, SIG_IGN);
     struct config config;
     uint32_t node = 0;
     if (daemon_configure(&program, &given, &config, &node) != MCOMP_OK)
         return DAEMON_EXIT_FAILED;
     if (!own.reset)
-        return serve(&config, node);
+        return serve(&config, node, own.restore_path);
     code = reset(&config, node);
     config_free(&config);
     return code;

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "server/agent.h"
 #include "server/io.h"
+#include "server/restore.h"
 
 /** Threads that write to the segment: I/O threads first, then workers. */
 static uint32_t writer_count(const struct config *config)
@@ -30,6 +31,7 @@ static enum mcomp_status open_segment(struct server *server, struct err *err)
                                       .size = k,
                                       .writers = writer_count(config),
                                       .redo_bytes = config->server.max_message < k ? config->server.max_message : k,
+                                      .restore = server->restore_path != NULL,
                                       .preserve_limit = config->snapshot.preserve_limit};
     enum mcomp_status code = segment_open(&server->segment, &options, err);
     if (code != MCOMP_OK)
@@ -82,7 +84,11 @@ static enum mcomp_status start_threads(struct server *server, struct err *err)
 enum mcomp_status server_start(struct server *server, struct err *err)
 {
     server->started_ns = clock_mono_ns();
-    enum mcomp_status code = open_segment(server, err);
+    enum mcomp_status code = server->restore_path ? restore_check(&server->config, server->restore_path, err) : MCOMP_OK;
+    if (code == MCOMP_OK)
+        code = open_segment(server, err);
+    if (code == MCOMP_OK && server->restore_path)
+        code = restore_segment(server->segment, &server->config, server->exec.node, server->restore_path, err);
     if (code == MCOMP_OK)
         code = start_threads(server, err);
     if (code != MCOMP_OK)

@@ -24,6 +24,7 @@ struct server {
     struct oplog *oplog;     /* owned; NULL = none */
     struct io **io;          /* owned, config.server.io_threads elements */
     uint64_t started_ns;     /* monotonic */
+    const char *restore_path; /* borrowed; snapshot that the segment is filled from before it is served; NULL: none */
     uint32_t next_io;        /* main thread's: which I/O thread gets the next connection */
 
     _Atomic uint32_t connections;   /* open now */
