@@ -48,6 +48,17 @@ def snapshot_of(test, grid, node=0):
     return file
 
 
+def assert_later_files_show(test, grid, image, seen):
+    """The files of rounds that began after round `seen` all show this image, and no number was used twice. Returns how many there are."""
+    complete, _ = files(directory(grid))
+    found = [File(os.path.join(directory(grid), name)) for name in complete]
+    rounds = [file.header["round"] for file in found]
+    test.assertEqual(len(set(rounds)), len(rounds), "no number is used twice")
+    later = [file for file in found if file.header["round"] > seen]
+    test.assertTrue(all(file.image() == image for file in later))
+    return len(later)
+
+
 class Rounds(unittest.TestCase):
     def test_a_snapshot_shows_what_was_written(self):
         with Grid(nodes=3, segment_size=K, snapd=True) as grid:
@@ -204,6 +215,7 @@ class Failures(unittest.TestCase):
     def test_snapshot_processes_that_are_killed(self):
         with Grid(nodes=3, segment_size=K, snapd=True, snapshot='interval = "10ms" keep = 1000') as grid:
             image = fill(grid, 0, 1) + fill(grid, 1, 2) + fill(grid, 2, 3)
+            seen = status(grid)["round"]
             generator = random.Random(4)
             for kill in range(case.scale(30, 6)):
                 victim = generator.randrange(3)
@@ -219,17 +231,13 @@ class Failures(unittest.TestCase):
                 wait_until(lambda before=done: status(grid)["rounds_done"] > before, what=f"a round after kill {kill} (of node {victim})")
             for node in range(3):
                 grid.kill_snapd(node, signal.SIGTERM)
-            complete, temporary = files(directory(grid))
-            self.assertEqual(temporary, [])
-            self.assertGreater(len(complete), 5)
-            rounds = [File(os.path.join(directory(grid), name)).header["round"] for name in complete]
-            self.assertEqual(len(set(rounds)), len(rounds), "no number is used twice")
-            for name in complete[-5:]:
-                self.assertEqual(File(os.path.join(directory(grid), name)).image(), image)
+            self.assertEqual(files(directory(grid))[1], [])
+            self.assertGreaterEqual(assert_later_files_show(self, grid, image, seen), case.scale(30, 6))
 
     def test_servers_that_are_killed(self):
         with Grid(nodes=2, segment_size=K, snapd=True, snapshot='interval = "10ms" keep = 1000') as grid:
             image = fill(grid, 0, 1) + fill(grid, 1, 2)
+            seen = status(grid)["round"]
             generator = random.Random(5)
             for kill in range(case.scale(15, 4)):
                 for _ in range(generator.randrange(12)):
@@ -239,9 +247,7 @@ class Failures(unittest.TestCase):
                 grid.restart(victim)
                 done = status(grid)["rounds_done"]
                 wait_until(lambda before=done: status(grid)["rounds_done"] > before, what=f"a round after kill {kill}")
-            complete, _ = files(directory(grid))
-            for name in complete[-5:]:
-                self.assertEqual(File(os.path.join(directory(grid), name)).image(), image)
+            self.assertGreaterEqual(assert_later_files_show(self, grid, image, seen), case.scale(15, 4))
 
     def test_the_next_node_takes_over_and_yields(self):
         with Grid(nodes=2, segment_size=K, snapd=True, snapshot='interval = 0 takeover = "200ms"') as grid:
