@@ -171,6 +171,8 @@ void conn_settle(struct conn *conn)
 {
     arena_reset(&conn->io->arena);
     conn->io->out_used = 0; /* whatever a broken connection left there */
+    if (conn->io->draining && conn_may_execute(conn))
+        conn->state = CONN_CLOSING; /* all that had come is executed */
     if (conn->state == CONN_CLOSING && !conn->broken) {
         conn_drop_pending(conn);
         unpark(conn);
@@ -251,9 +253,7 @@ void conn_drain(struct conn *conn)
         conn_resume(conn);
         if (conn_may_execute(conn) && !conn->large)
             conn_receive(conn);
-        if (conn->state == CONN_OPEN)
-            conn->state = CONN_CLOSING;
-        if (conn->active_ns == active_ns && conn->jobs == 0 && !conn_has_unsent(conn))
+        if (conn->active_ns == active_ns && conn->jobs == 0 && !conn_has_unsent(conn) && !conn->parked)
             conn->broken = true; /* an idle client has no last words of ours to read */
     }
     conn_settle(conn);

@@ -213,6 +213,19 @@ class Life(unittest.TestCase):
                     new, old = data == bytes([i + 1]) * size, data == bytes(size)
                     self.assertTrue(new if i in done else old if i in refused else new or old, i)
 
+    def test_sigterm_answers_all_that_was_received(self):
+        count = 100
+        with Grid(segment_size="8MiB") as grid, Connection(grid.port(), receive_buffer=4096) as node:
+            node.raw(b"".join(request("read", i + 1, address=i, length=128 << 10) for i in range(count)))
+            with Connection(grid.port()) as other:
+                wait_until(lambda: other.call("status")["node_status"]["buffered_out"] > 0, what="answers that the client does not take")
+            grid.servers[0].kill(signal.SIGTERM)
+            grid.servers[0].wait_notice("STOPPING=1")
+            answers = node.until_closed()
+            self.assertEqual({answer["id"] for answer in answers}, set(range(1, count + 1)))
+            self.assertEqual({answer["status"] for answer in answers}, {"OK"})
+            self.assertEqual(grid.servers[0].wait(), 0)
+
     def test_sigterm_does_not_wait_for_a_client_that_never_reads(self):
         with Grid(segment_size="8MiB", server='stall_timeout = "2s"') as grid, Connection(grid.port(), receive_buffer=4096) as node:
             node.raw(b"".join(request("read", i + 1, address=0, length=4 * MIB) for i in range(8)))
