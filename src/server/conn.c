@@ -108,12 +108,31 @@ void conn_take_job(struct conn *conn, struct job *job)
 
 /* ---- settling and closing ---- */
 
+void conn_park(struct conn *conn, bool job)
+{
+    struct io *io = conn->io;
+    MC_ASSERT(!conn->parked);
+    conn->parked = true;
+    conn->parked_job = job;
+    io->parked_jobs += job;
+    conn->parked_next = NULL;
+    conn->parked_prev = io->parked_last;
+    *(io->parked_last ? &io->parked_last->parked_next : &io->parked_first) = conn;
+    io->parked_last = conn;
+    io->parked++;
+}
+
 static void unpark(struct conn *conn)
 {
+    struct io *io = conn->io;
     if (!conn->parked)
         return;
     conn->parked = false;
-    conn->io->parked--;
+    *(conn->parked_prev ? &conn->parked_prev->parked_next : &io->parked_first) = conn->parked_next;
+    *(conn->parked_next ? &conn->parked_next->parked_prev : &io->parked_last) = conn->parked_prev;
+    io->parked--;
+    io->parked_jobs -= conn->parked_job;
+    conn->parked_job = false;
 }
 
 static void free_dead(struct conn *conn)
@@ -205,6 +224,18 @@ static bool may_unpark(const struct conn *conn)
     return !server_over_budget(io->server) || io->large_first == conn || io->jobs == 0;
 }
 
+void conn_take_turn(struct conn *conn)
+{
+    if (!may_unpark(conn))
+        return;
+    struct io *io = conn->io;
+    io->turn = conn;
+    unpark(conn);
+    conn_resume(conn);
+    conn_settle(conn);
+    io->turn = NULL;
+}
+
 /** Why the connection must end now; NULL if it need not. */
 static const char *overdue(const struct conn *conn, uint64_t now_ns)
 {
@@ -238,10 +269,9 @@ void conn_tick(struct conn *conn, uint64_t now_ns)
         return;
     }
     uint64_t idle_ns = conn->io->server->config.server.idle_timeout_ns;
-    if (idle_ns && conn->state == CONN_OPEN && conn->jobs == 0 && now_ns - conn->active_ns > idle_ns && now_ns > conn->active_ns)
+    bool idle = conn->state == CONN_OPEN && conn->jobs == 0 && !conn->parked;
+    if (idle_ns && idle && now_ns > conn->active_ns && now_ns - conn->active_ns > idle_ns)
         conn->state = CONN_CLOSING;
-    if (conn->parked && may_unpark(conn))
-        unpark(conn);
     conn_resume(conn);
     conn_settle(conn);
 }

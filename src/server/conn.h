@@ -31,11 +31,13 @@ enum conn_state {
 struct conn {
     struct conn *next, *prev;             /* io->conns */
     struct conn *large_next, *large_prev; /* io->large_first … */
+    struct conn *parked_next, *parked_prev; /* io->parked_first … */
     struct io *io;                        /* borrowed */
     int fd;                               /* owned; -1 once DEAD */
     enum conn_state state;
     bool broken;     /* the socket failed: conn_settle closes it */
-    bool parked;     /* input waits for the server's buffer budget */
+    bool parked;     /* input waits for room in the server's buffers; linked in io->parked_first … */
+    bool parked_job; /* the same, and it is a request that wants to be a job */
     bool large;      /* pending holds the beginning of a large frame; linked in io->large */
     bool hello_done;
     uint32_t jobs;   /* in flight */
@@ -64,6 +66,12 @@ void conn_tick(struct conn *conn, uint64_t now_ns);
 
 /** The server stops: execute what has arrived, then close. May free conn. */
 void conn_drain(struct conn *conn);
+
+/** Let the input wait for its turn; job: it is a request that wants to be a job. */
+void conn_park(struct conn *conn, bool job);
+
+/** It is this parked connection's turn: go on, if there is room now. Who cannot finish goes to the end of the queue. May free conn. */
+void conn_take_turn(struct conn *conn);
 
 /** Close at once, answers or not. May free conn. */
 void conn_cut(struct conn *conn);

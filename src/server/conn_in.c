@@ -219,8 +219,7 @@ static void receive_large(struct conn *conn)
 {
     struct io *io = conn->io;
     if (server_over_budget(io->server) && io->large_first != conn) { /* the oldest goes on, so that it comes to an end */
-        conn->parked = true;
-        io->parked++;
+        conn_park(conn, false);
         return;
     }
     size_t n = receive_some(conn, conn->pending + conn->pending_used, conn->pending_capacity - conn->pending_used);

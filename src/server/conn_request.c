@@ -96,10 +96,12 @@ static bool run_inline(struct conn *conn, const struct wire_request *request, ui
     return true;
 }
 
-/** Whether one more job may begin. Where none is in flight it always may, so that everybody gets on. */
+/** Whether one more job may begin. Nobody goes before those that wait already. Where none is in flight one always may, so that all get on. */
 static bool job_admitted(struct conn *conn)
 {
     struct io *io = conn->io;
+    if (io->parked_jobs > 0 && io->turn != conn)
+        return false;
     return io->jobs == 0 || (io->jobs < SERVER_JOBS_MAX && !server_over_budget(io->server));
 }
 
@@ -135,8 +137,7 @@ static bool start_job(struct conn *conn, const struct wire_request *request, con
 {
     struct io *io = conn->io;
     if (!job_admitted(conn)) {
-        conn->parked = true;
-        io->parked++;
+        conn_park(conn, true);
         return false;
     }
     struct job *job = make_job(conn, request, body, bytes, memory);

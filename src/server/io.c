@@ -100,10 +100,15 @@ static void take_jobs(struct job *job)
     }
 }
 
-static void unpark_visit(struct conn *conn)
+/** Give the room that there is to those that wait for it, in their order, each once. */
+static void visit_parked(struct io *io)
 {
-    if (conn->parked)
-        conn_tick(conn, clock_mono_ns());
+    uint32_t left = io->parked;
+    for (struct conn *conn = io->parked_first, *next; conn && left > 0; conn = next, left--) {
+        next = conn->parked_next;
+        conn_take_turn(conn);
+    }
+    MC_ASSERT(io->parked_jobs == 0 || io->jobs > 0);
 }
 
 static void wake_cb(struct ev_loop *loop, ev_async *watcher, int events)
@@ -124,8 +129,8 @@ static void wake_cb(struct ev_loop *loop, ev_async *watcher, int events)
         conn_open(io, fds[i]);
     free(fds);
     take_jobs(done);
-    if (io->parked && done)
-        each_conn(io, unpark_visit);
+    if (done)
+        visit_parked(io);
     if (stop && !io->draining) {
         io->draining = true;
         io->drain_end_ns = clock_mono_ns() + DRAIN_NS;
@@ -154,6 +159,7 @@ static void tick_cb(struct ev_loop *loop, ev_timer *watcher, int events)
         io->log_suppressed = 0;
     }
     each_conn(io, tick_visit);
+    visit_parked(io);
     if (io->draining && clock_mono_ns() > io->drain_end_ns)
         each_conn(io, conn_cut);
     if (io->draining && !io->conns)

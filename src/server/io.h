@@ -32,7 +32,9 @@ struct io {
 
     struct conn *conns;    /* all connections, linked through conn.next */
     struct conn *large_first, *large_last; /* those that hold the beginning of a large frame, oldest first */
-    uint32_t parked;       /* connections whose input waits for the buffer budget */
+    struct conn *parked_first, *parked_last; /* those whose input waits for room, the longest first */
+    uint32_t parked, parked_jobs; /* how many; of these, with a request that wants to be a job: only while jobs > 0 */
+    struct conn *turn;     /* the parked connection that goes on right now */
     uint32_t jobs;         /* of this thread's connections, in flight */
     bool draining;         /* the server stops */
     uint64_t drain_end_ns; /* then what is left is cut off */

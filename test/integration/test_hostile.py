@@ -5,6 +5,7 @@ import os
 import random
 import resource
 import select
+import signal
 import socket
 import sys
 import unittest
@@ -208,6 +209,31 @@ class Slow(Hostile):
             wait_until(lambda: self.check_works(busy) or closed.poll(0), what="the end of the idle connection")
             self.assertEqual(still.until_closed(), [])
             self.check_works(busy)
+
+
+    def test_connection_that_waits_for_room_is_not_idle(self):
+        with Grid(segment_size="8MiB", server='max_buffers = "5MiB" idle_timeout = "1s"') as grid, Connection(grid.port()) as other:
+            write = request("write", 1, address=0, data=b"w" * 4 * MIB)
+            first = self.enterContext(Connection(grid.port()))
+            first.raw(write[:3 * MIB])
+            wait_until(lambda: status_of(other)["buffered_in"] >= 3 * MIB, what="half a frame at the server")
+            second = self.enterContext(Connection(grid.port()))
+            second.raw(write)  # there is no room for it before the first is closed
+            self.assertEqual(second.receive()["status"], "OK")
+            self.assertEqual(first.until_closed(), [])
+
+    def test_those_that_wait_for_room_take_turns(self):
+        count, rounds = 16, 500
+        with Grid(server='max_message = "4KiB" max_buffers = "70000" inline_max = 0') as grid:
+            nodes = [self.enterContext(Connection(grid.port())) for _ in range(count)]
+            grid.servers[0].kill(signal.SIGSTOP)  # until all have sent much more than there is room for
+            for node in nodes:
+                node.raw(b"".join(request("fetch_add", i + 1, address=0, delta=1) for i in range(rounds)))
+            grid.servers[0].kill(signal.SIGCONT)
+            for node in nodes:
+                # What an addition found tells how many of all connections came before it. Who is served before others is done long before them.
+                last = max(node.receive()["fetch_add"]["before"] for _ in range(rounds))
+                self.assertGreater(last, 0.4 * count * rounds)
 
 
 class Many(Hostile):
