@@ -55,35 +55,35 @@ bool gate_grace_is_over(struct gate *gate);
 /** Wake the agent: a writer is outside a closed gate. */
 void gate_call(struct gate *gate);
 
-static inline void gate_leave(struct gate *gate, uint32_t writer)
+/* Store a count, and let the load that follows not come before it. */
+static inline void gate_store(const struct gate *gate, struct gate_pass *pass, uint32_t count)
 {
-    struct gate_pass *pass = &gate->pass[writer];
-    uint32_t count = atomic_load_explicit(&pass->count, memory_order_relaxed) + 1;
-    if (gate->has_membarrier) {
+    if (__builtin_expect(gate->has_membarrier, 1)) {
         atomic_store_explicit(&pass->count, count, memory_order_release);
         atomic_signal_fence(memory_order_seq_cst);
     } else {
         atomic_store_explicit(&pass->count, count, memory_order_seq_cst);
     }
+}
+
+/** Leave with what gate_enter returned. */
+static inline void gate_leave(struct gate *gate, uint32_t writer, uint32_t ticket)
+{
+    gate_store(gate, &gate->pass[writer], ticket + 1);
     if (__builtin_expect(atomic_load_explicit(&gate->closed, memory_order_seq_cst), 0))
         gate_call(gate);
 }
 
-/** False when the gate is closed: then nothing was entered. */
-static inline bool gate_enter(struct gate *gate, uint32_t writer)
+/** A ticket for gate_leave; 0 when the gate is closed: then nothing was entered. */
+static inline uint32_t gate_enter(struct gate *gate, uint32_t writer)
 {
     struct gate_pass *pass = &gate->pass[writer];
-    uint32_t count = atomic_load_explicit(&pass->count, memory_order_relaxed) + 1;
-    if (gate->has_membarrier) {
-        atomic_store_explicit(&pass->count, count, memory_order_relaxed);
-        atomic_signal_fence(memory_order_seq_cst);
-    } else {
-        atomic_store_explicit(&pass->count, count, memory_order_seq_cst);
-    }
+    uint32_t ticket = atomic_load_explicit(&pass->count, memory_order_relaxed) + 1;
+    gate_store(gate, pass, ticket);
     if (__builtin_expect(!atomic_load_explicit(&gate->closed, memory_order_seq_cst), 1))
-        return true;
-    gate_leave(gate, writer);
-    return false;
+        return ticket;
+    gate_leave(gate, writer, ticket);
+    return 0;
 }
 
 #endif

@@ -198,10 +198,11 @@ static ALWAYS_INLINE enum segment_outcome write_range(struct segment *segment, u
     bool one_store = copy_is_one_store(offset, length);
     if (!one_store)
         redo_fill(redo, offset, length, data);
-    if (!gate_enter(&segment->gate, writer))
+    uint32_t ticket = gate_enter(&segment->gate, writer);
+    if (ticket == 0)
         return SEGMENT_FROZEN;
     if (!take_write(span, wait)) {
-        gate_leave(&segment->gate, writer);
+        gate_leave(&segment->gate, writer, ticket);
         return SEGMENT_BUSY;
     }
     begin_stores(span);
@@ -211,7 +212,7 @@ static ALWAYS_INLINE enum segment_outcome write_range(struct segment *segment, u
         redo_store_locked(&segment->preserve, redo);
     end_stores(span);
     give_write(span);
-    gate_leave(&segment->gate, writer);
+    gate_leave(&segment->gate, writer, ticket);
     return SEGMENT_DONE;
 }
 
@@ -232,10 +233,11 @@ static ALWAYS_INLINE enum segment_outcome update_word(struct segment *segment, u
     check_range(segment, offset, ATOMIC_WORD_BYTES);
     struct span span = span_of(segment, offset, ATOMIC_WORD_BYTES);
     struct redo_record *redo = record_of(segment, writer);
-    if (!gate_enter(&segment->gate, writer))
+    uint32_t ticket = gate_enter(&segment->gate, writer);
+    if (ticket == 0)
         return SEGMENT_FROZEN;
     if (!take_write(span, wait)) {
-        gate_leave(&segment->gate, writer);
+        gate_leave(&segment->gate, writer, ticket);
         return SEGMENT_BUSY;
     }
     uint64_t word;
@@ -254,7 +256,7 @@ static ALWAYS_INLINE enum segment_outcome update_word(struct segment *segment, u
         end_stores(span);
     }
     give_write(span);
-    gate_leave(&segment->gate, writer);
+    gate_leave(&segment->gate, writer, ticket);
     return SEGMENT_DONE;
 }
 
@@ -427,9 +429,11 @@ static enum segment_outcome multi(struct segment *segment, uint32_t writer, cons
     struct multi_item *items = segment->items + (size_t)writer * MULTI_RANGES_MAX;
     uint64_t write_bytes;
     size_t count = multi_collect(segment, items, reads, read_count, writes, write_count, &write_bytes);
+    uint32_t ticket = 0;
     if (write_bytes > 0) {
         redo_fill_ranges(redo, writes, write_count);
-        if (!gate_enter(&segment->gate, writer))
+        ticket = gate_enter(&segment->gate, writer);
+        if (ticket == 0)
             return SEGMENT_FROZEN;
     }
     bool taken = multi_take(segment, items, count, wait);
@@ -437,8 +441,8 @@ static enum segment_outcome multi(struct segment *segment, uint32_t writer, cons
         multi_locked(segment, redo, reads, read_count, buf, items, count, write_bytes > 0);
         multi_release(segment, items, count, UINT64_MAX);
     }
-    if (write_bytes > 0)
-        gate_leave(&segment->gate, writer);
+    if (ticket != 0)
+        gate_leave(&segment->gate, writer, ticket);
     return taken ? SEGMENT_DONE : SEGMENT_BUSY;
 }
 

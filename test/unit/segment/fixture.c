@@ -177,7 +177,7 @@ void fixture_cut(struct fixture *fixture, uint32_t round)
 
 enum mcomp_status fixture_capture(struct capture *capture, uint32_t round, uint64_t size, uint8_t *image, struct err *err)
 {
-    static uint8_t data[CAPTURE_WINDOW_BYTES];
+    static _Thread_local uint8_t data[CAPTURE_WINDOW_BYTES];
     struct capture_window window;
     for (uint64_t offset = 0; offset < size; offset += CAPTURE_WINDOW_BYTES) {
         enum mcomp_status code = capture_window(capture, round, offset, data, &window, err);
