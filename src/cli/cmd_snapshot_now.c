@@ -121,32 +121,42 @@ static bool leads_elsewhere(const struct taking *taking, const exchange_response
            response->result_case == MCOMP__SNAPSHOT__V1__RESPONSE__RESULT_TAKE_SNAPSHOT && response->take_snapshot->leader != taking->order.node;
 }
 
+/** Connect to the leader; to `named` if a node has said that this one leads (else it is GRID_NODES_MAX or more). */
+static enum mcomp_status open_watch(struct taking *taking, uint32_t named, struct err *err)
+{
+    exchange_response *response = NULL;
+    if (named < taking->config->nodes)
+        return exchange_open(&taking->watch, taking->config, named, exchange_deadline(taking->timeout_ns), err);
+    enum mcomp_status status = exchange_open_leader(&taking->watch, taking->config, taking->timeout_ns, &response, err);
+    if (response)
+        mcomp__snapshot__v1__response__free_unpacked(response, NULL);
+    return status;
+}
+
 /** Ask the leader, and whoever leads after it, until there is an answer. On OK the caller frees *response. */
 static enum mcomp_status take(struct taking *taking, exchange_response **response, struct err *err)
 {
+    uint32_t named = GRID_NODES_MAX;
     for (unsigned moves = 0;; moves++) {
-        *response = NULL;
-        enum mcomp_status status = exchange_open_leader(&taking->watch, taking->config, taking->timeout_ns, response, err);
-        if (status != MCOMP_OK)
-            return status;
-        mcomp__snapshot__v1__response__free_unpacked(*response, NULL);
-        *response = NULL;
-        status = send_order(taking, err);
+        enum mcomp_status status = open_watch(taking, named, err);
+        if (status == MCOMP_OK)
+            status = send_order(taking, err);
         if (status == MCOMP_OK)
             status = await(taking, response, err);
         if (status != MCOMP_OK)
             return status;
-        if (moves < MOVES_MAX && leads_elsewhere(taking, *response)) {
-            mcomp__snapshot__v1__response__free_unpacked(*response, NULL);
-            close_both(taking);
-            continue;
-        }
-        status = exchange_judge(&taking->order, *response, MCOMP__SNAPSHOT__V1__RESPONSE__RESULT_TAKE_SNAPSHOT, err);
-        if (status != MCOMP_OK) {
-            mcomp__snapshot__v1__response__free_unpacked(*response, NULL);
-            *response = NULL;
-        }
-        return status;
+        bool moved = moves < MOVES_MAX && leads_elsewhere(taking, *response);
+        if (!moved)
+            status = exchange_judge(&taking->order, *response, MCOMP__SNAPSHOT__V1__RESPONSE__RESULT_TAKE_SNAPSHOT, err);
+        if (!moved && status == MCOMP_OK)
+            return MCOMP_OK;
+        if (moved)
+            named = (*response)->take_snapshot->leader;
+        mcomp__snapshot__v1__response__free_unpacked(*response, NULL);
+        *response = NULL;
+        if (!moved)
+            return status;
+        close_both(taking);
     }
 }
 

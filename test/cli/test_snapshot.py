@@ -9,13 +9,15 @@ import shutil
 import signal
 import socket
 import tempfile
+import threading
 import unittest
 
 from cli import TOP, Terminal, run
 import case
 from grid import Grid
-from snapshots import File, directory, files
+from snapshots import SCHEMA, File, directory, files
 from waiting import wait_until
+from wire import decode, encode, frame, take_varint
 
 GOLDEN = os.path.join(TOP, "test", "golden", "snapshot-v1.mcsnap")
 GOLDEN_NAME = "demo-00001200-20260203T101112Z.mcsnap"
@@ -219,7 +221,7 @@ class OnAGrid(unittest.TestCase):
         status = self.json(grid, "status")
         return status if status["phase"] == "collect" else None
 
-    def test_a_node_without_server_fails_the_round_and_is_named(self):
+    def test_a_node_without_snapshot_process_fails_the_round_and_is_named(self):
         grid = self.start(nodes=2)
         self.json(grid, "now")
         grid.kill_snapd(1, signal.SIGTERM)
@@ -302,6 +304,114 @@ class NoSnapshotProcess(unittest.TestCase):
             self.assertEqual((done.returncode, done.stdout), (code, ""), data)
             self.assertIn("snapshot process of node 0 at 127.0.0.1:", done.stderr)
             self.assertIn(text, done.stderr)
+
+
+class Actors:
+    """Snapshot processes that say what a test wants: answers[node](op) gives the fields of a Response; None instead of a function: nobody listens."""
+
+    def __init__(self, *answers):
+        self.answers = answers
+        self.asked = [] # (node, operation)
+
+    def __enter__(self):
+        self.folder = tempfile.mkdtemp(prefix="mcomp-test-")
+        self.config = os.path.join(self.folder, "mcomp.cfg")
+        self.listeners = [socket.create_server(("127.0.0.1", 0)) for _ in self.answers]
+        lines = ['grid = "demo"', 'segment_size = "1MiB"', f"nodes = {len(self.answers)}"]
+        for node, listener in enumerate(self.listeners):
+            port = listener.getsockname()[1]
+            lines.append(f'node {node} {{ address = "127.0.0.1:{node + 1}" snapshot_address = "127.0.0.1:{port}" }}')
+            if self.answers[node]:
+                threading.Thread(target=self.listen, args=(node, listener), daemon=True).start()
+            else:
+                listener.close()
+        with open(self.config, "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")
+        return self
+
+    def __exit__(self, *_):
+        for listener in self.listeners:
+            try:
+                listener.shutdown(socket.SHUT_RDWR)
+            except OSError: # closed before
+                pass
+            listener.close()
+        shutil.rmtree(self.folder)
+
+    def listen(self, node, listener):
+        while True:
+            try:
+                peer = listener.accept()[0]
+            except OSError:
+                return
+            threading.Thread(target=self.serve, args=(node, peer), daemon=True).start()
+
+    def serve(self, node, peer):
+        data = b""
+        with peer:
+            while piece := peer.recv(4096):
+                data += piece
+                size, at = take_varint(data, 0)
+                if size is None or len(data) - at < size:
+                    continue
+                request = decode("Request", data[at:at + size], SCHEMA)
+                data = data[at + size:]
+                op = next(name for name in ("round_query", "take_snapshot", "list") if request.get(name) is not None)
+                self.asked.append((node, op))
+                peer.sendall(frame(encode("Response", {"id": request["id"], "status": OK, **self.answers[node](op)}, SCHEMA)))
+
+
+OK, ABORTED = 1, 11
+
+
+def round_of(node, leader):
+    return {"round_status": {"node": node, "leader": leader, "phase": 1}}
+
+
+def taken(leader):
+    return {"take_snapshot": {"file": "x.mcsnap", "leader": leader, "header": {"grid": "demo", "nodes": 2, "segment_size": K, "round": 0x101}}}
+
+
+class LeadershipMoves(unittest.TestCase):
+    def test_the_node_that_the_first_one_names_is_asked(self):
+        with Actors(lambda op: round_of(0, 1), lambda op: round_of(1, 1)) as actors:
+            status = json.loads(run("snapshot", "status", "--json", config=actors.config).stdout)
+            self.assertEqual((status["node"], status["leader"]), (1, 1))
+            self.assertEqual(actors.asked, [(0, "round_query"), (1, "round_query")])
+
+    def test_who_does_not_lead_any_more_names_the_one_that_takes_the_snapshot(self):
+        def former(op):
+            return round_of(0, 0) if op == "round_query" else {"status": ABORTED, "message": "node 1 leads", "take_snapshot": {"leader": 1}}
+
+        def leader(op):
+            return {"list": {"file": [{"name": "x.mcsnap", "bytes": 4711}]}} if op == "list" else taken(1)
+        with Actors(former, leader) as actors:
+            done = run("snapshot", "now", "--json", config=actors.config)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            report = json.loads(done.stdout)
+            self.assertEqual((report["file"], report["leader"], report["file_bytes"], report["header"]["round"]), ("x.mcsnap", 1, 4711, 0x101))
+            self.assertEqual([asked for asked in actors.asked if asked[1] == "take_snapshot"], [(0, "take_snapshot"), (1, "take_snapshot")])
+
+    def test_two_nodes_that_name_each_other_do_not_keep_us_for_ever(self):
+        def names(other):
+            return lambda op: round_of(1 - other, 1 - other) if op == "round_query" else {"status": ABORTED, "message": f"node {other} leads",
+                                                                                          "take_snapshot": {"leader": other}}
+        with Actors(names(1), names(0)) as actors:
+            done = run("snapshot", "now", config=actors.config)
+            self.assertEqual((done.returncode, done.stdout), (1, ""))
+            self.assertRegex(done.stderr, "node [01] leads")
+
+    def test_a_leader_that_cannot_be_reached_is_named(self):
+        with Actors(None, lambda op: round_of(1, 0)) as actors:
+            done = run("snapshot", "now", config=actors.config)
+            self.assertEqual((done.returncode, done.stdout), (4, ""))
+            self.assertIn("the leader cannot be reached (another node takes over after a while): snapshot process of node 0", done.stderr)
+
+    def test_nobody_leads(self):
+        with Actors(lambda op: round_of(0, 1), lambda op: round_of(1, 0)) as actors:
+            done = run("snapshot", "status", config=actors.config)
+            self.assertEqual(done.returncode, 4)
+            self.assertIn("no snapshot process leads at the moment", done.stderr)
 
 
 if __name__ == "__main__":
