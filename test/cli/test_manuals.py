@@ -16,7 +16,7 @@ PAGES = {"mcomp.1": ("--help",), "mcomp-status.1": ("status", "--help"), "mcomp-
          "mcomp-add.1": ("add", "--help"), "mcomp-cas.1": ("cas", "--help"), "mcomp-load.1": ("load", "--help"), "mcomp-save.1": ("save", "--help"),
          "mcomp-bench.1": ("bench", "--help"), "mcomp-config.1": ("config", "check", "--help")}
 GROUPS = {"mcomp-snapshot.1": ("snapshot", ("now", "status", "list", "show", "verify", "read", "diff"))}  # one page for several commands
-OTHERS = ("mcompd.8", "mcomp.cfg.5", "libmcomp.3")
+OTHERS = ("mcompd.8", "mcomp-snapd.8", "mcomp.cfg.5", "libmcomp.3")
 
 
 def page(name):
@@ -50,9 +50,10 @@ class Manuals(unittest.TestCase):
                 self.assertIn(f".Cm {group} {action}\n", page(name))
             self.assertEqual(set(re.findall(rf"^  {group} ([a-z]+)", run("help", group).stdout, re.M)), set(actions))
 
-    def test_page_of_the_server_tells_its_options(self):
-        done = subprocess.run([program("mcompd"), "--help"], capture_output=True, text=True, env=environment(), check=True)
-        self.assertEqual(options_in_page("mcompd.8"), options_in_help(done.stdout))
+    def test_pages_of_the_daemons_tell_their_options(self):
+        for name in ("mcompd", "mcomp-snapd"):
+            done = subprocess.run([program(name), "--help"], capture_output=True, text=True, env=environment(), check=True)
+            self.assertEqual(options_in_page(f"{name}.8"), options_in_help(done.stdout))
 
     def test_every_page_is_known_and_installed(self):
         with open(os.path.join(TOP, "docs", "CMakeLists.txt"), encoding="utf-8") as file:
