@@ -62,7 +62,8 @@ class OnFiles(unittest.TestCase):
         self.assertEqual(shown["pages_stored"] + shown["pages_zero"], GOLDEN_NODES * GOLDEN_K // PAGE)
         self.assertEqual(shown["pages_stored"], sum(chunk["pages"].bit_count() for chunk in File(GOLDEN).chunks))
         text = self.snapshot("show", GOLDEN).stdout
-        for words in ("demo: 3 nodes of 268 KiB", "00001200, led by node 0", "2026-02-03 10:11:12", f"{shown['chunks']} chunks", "mcomp test"):
+        for words in ("demo: 3 nodes of 268 KiB", "00001200, led by node 0", "2026-02-03 10:11:12", f"{shown['chunks']} chunks", f" {shown['pages_zero']} zero,",
+                      "mcomp test"):
             self.assertIn(words, text)
 
     def test_verify_of_a_sound_file(self):
@@ -188,11 +189,16 @@ class OnAGrid(unittest.TestCase):
         self.assertEqual((lines[-1]["same"], lines[-1]["bytes"]), (False, len(changed)))
         # list and status tell of both
         self.assertEqual([file["file"] for file in self.json(grid, "list")], [name, taken["file"]])
-        self.assertIn(name, run("snapshot", "list", config=grid.config).stdout)
+        rounds = [file["round"] for file in self.json(grid, "list")]
+        self.assertEqual(rounds[1], taken["header"]["round"])
+        table = run("snapshot", "list", config=grid.config).stdout.splitlines()
+        self.assertRegex(table[1], rf"^{rounds[0]:08x} .* {name}$")
         status = self.json(grid, "status")
         self.assertEqual((status["leader"], status["phase"], status["rounds_done"], status["last_file"], status["last_error"]), (0, "idle", 2, name, ""))
         self.assertEqual(status["last"]["round"], self.json(grid, "show", os.path.join(directory(grid), name))["round"])
-        self.assertIn("node 0 leads, no round runs; 2 rounds done, 0 failed", run("snapshot", "status", config=grid.config).stdout)
+        text = run("snapshot", "status", config=grid.config).stdout
+        self.assertIn("node 0 leads, no round runs; 2 rounds done, 0 failed", text)
+        self.assertIn(f"\nlast round {rounds[0]:08x}: {name}, cut ", text)
 
     def test_status_before_the_first_round(self):
         status = self.json(self.start(nodes=1), "status")
@@ -374,10 +380,24 @@ def taken(leader):
 
 class LeadershipMoves(unittest.TestCase):
     def test_the_node_that_the_first_one_names_is_asked(self):
-        with Actors(lambda op: round_of(0, 1), lambda op: round_of(1, 1)) as actors:
+        with Actors(lambda op: round_of(0, 2), lambda op: round_of(1, 2), lambda op: round_of(2, 2)) as actors:
             status = json.loads(run("snapshot", "status", "--json", config=actors.config).stdout)
-            self.assertEqual((status["node"], status["leader"]), (1, 1))
-            self.assertEqual(actors.asked, [(0, "round_query"), (1, "round_query")])
+            self.assertEqual((status["node"], status["leader"]), (2, 2))
+            self.assertEqual(actors.asked, [(0, "round_query"), (2, "round_query")])
+
+    def test_a_round_that_runs_is_reckoned_up(self):
+        running = {"node": 0, "leader": 0, "phase": 4, "round": 0x100, "elapsed_ns": 10 ** 9, "node_bytes": [K // 2, K], "bytes_written": K,
+                   "rounds_failed": 3, "last_error": "the disk is full"}
+        with Actors(lambda op: {"round_status": running}, None) as actors:
+            status = json.loads(run("snapshot", "status", "--json", config=actors.config).stdout)
+            self.assertEqual((status["phase"], status["bytes_done"], status["bytes_total"], status["bytes_per_s"]), ("collect", 3 * K // 2, 2 * K, 3 * K // 2))
+            self.assertEqual([(node["node"], node["bytes"], node["of"]) for node in status["nodes"]], [(0, K // 2, K), (1, K, K)])
+            self.assertEqual((status["left_ns"] // 10 ** 6, status["rounds_failed"], status["last_error"]), (333, 3, "the disk is full"))
+            text = run("snapshot", "status", config=actors.config).stdout
+            for words in ("round 00000100: phase collect, running for 1 s\n", "\n   0   50 %  512 KiB\n   1  100 %    1 MiB\n",
+                          "1.5 MiB of 2 MiB, 1 MiB written, 1.5 MiB/s, 333 ms left\n", "last error: the disk is full\n"):
+                self.assertIn(words, text)
+            self.assertIn("###############...............", Terminal("snapshot", "status", config=actors.config, env={"NO_COLOR": "1"}).finish())
 
     def test_who_does_not_lead_any_more_names_the_one_that_takes_the_snapshot(self):
         def former(op):

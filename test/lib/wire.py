@@ -107,8 +107,8 @@ def encode(message, fields, schema=None):
     for name, given in fields.items():
         number, kind = numbers[name]
         for value in given if kind.startswith("*") else [given]:
-            if kind in ("uint", "bool"):
-                if value:
+            if kind in ("uint", "bool", "*uint"):
+                if value or kind == "*uint":
                     out += varint(number << 3 | VARINT) + varint(int(value))
                 continue
             if kind in ("string", "bytes") and not value:
