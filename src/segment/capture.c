@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* preserve.c says why what is captured is right, mailbox.c why no command is ever stuck.
  *
- * Pages are copied by memcpy while a writer may be changing them; the copy counts only if the compare-and-swap after it succeeds. copy.h says why
- * that may be done, and what is done instead where the letter of C11 is checked. Preserved pages are read with pread: the memory behind a slot
- * may be given back when the capture is not live any more, and a read through a mapping could then end the process where /dev/shm is full. */
+ * Pages are copied while a writer may be changing them; the copy counts only if the compare-and-swap after it succeeds. Preserved pages are read with
+ * pread: the memory behind a slot may be given back when the capture is not live any more, and a read through a mapping would then take
+ * new memory, or end the process where /dev/shm is full. */
 #include "segment/capture.h"
 
 #include <errno.h>
@@ -297,8 +297,6 @@ static const char *end_text(uint64_t why)
         return "writers changed more pages than preserve_limit has room for";
     case LAYOUT_END_MEMORY:
         return "there was no memory for more preserved pages";
-    case LAYOUT_END_LATE:
-        return "writers changed pages faster than the server got memory to preserve them";
     case LAYOUT_END_POOL:
         return "the restarted server had lost the preserved pages, or has another preserve_limit";
     default:
@@ -358,7 +356,7 @@ static bool capture_page(struct capture *capture, uint32_t round, uint64_t page,
         if (old == round)
             return read_slot(capture, round, atomic_load_explicit(&capture->slot_of[page], memory_order_acquire), to);
         segment_test_pause();
-        copy_out(to, capture->bytes + page * PAGE_BYTES, PAGE_BYTES);
+        copy_page_out(to, capture->bytes + page * PAGE_BYTES, PAGE_BYTES);
         segment_test_pause();
         if (atomic_compare_exchange_strong_explicit(epoch, &old, round, memory_order_acq_rel, memory_order_acquire))
             return true;

@@ -80,8 +80,7 @@ enum layout_end {
     LAYOUT_END_ASKED = 1, /* its snapshot process ended it, or the server did */
     LAYOUT_END_LIMIT = 2,  /* the preserved pages reached their limit */
     LAYOUT_END_MEMORY = 3, /* no memory for more of them */
-    LAYOUT_END_LATE = 4,   /* writers preserved pages faster than the server got memory for them */
-    LAYOUT_END_POOL = 5    /* a restarted server did not find them, or another limit holds */
+    LAYOUT_END_POOL = 4    /* a restarted server did not find them, or another limit holds */
 };
 
 /** Commands of the snapshot process to the server, one at a time; mailbox.h says how. Each half has its own cache line. */

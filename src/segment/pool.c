@@ -2,11 +2,13 @@
 /* Memory for preserved pages.
  *
  * Slots below `ready` have memory, so storing into them cannot fail for want of it (SIGBUS). The agent keeps POOL_AHEAD_SLOTS more ready than are
- * in use; between rounds that many stay ready, for a freeze must not wait for memory. A writer that gets near the end of what is ready calls
- * the agent.
+ * in use; between rounds that many stay ready, for a freeze must not wait for memory, and just after a cut writers preserve most. A
+ * writer that gets near the end of what is ready calls the agent. It does not depend on it: on a busy machine the agent may not run for longer than
+ * what is ready lasts, so a writer that gets a slot beyond asks for its memory itself (MADV_POPULATE_WRITE, which fails where a store
+ * would end the process, and waits for nobody). That costs it a microsecond or two.
  *
- * Giving memory back: first `ready` is lowered, then every writer that may have seen the old value must have left the gate, then the memory
- * goes. If a round begins meanwhile, nothing is given back. A snapshot process that still reads a slot reads zeros then; its capture is not live. */
+ * Giving memory back: when no capture is live, every writer that may still be preserving must have left the gate; then the memory goes. If a
+ * round begins meanwhile, nothing is given back. A snapshot process that still reads a slot reads zeros then; its capture is not live. */
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -47,6 +49,20 @@ static uint32_t slots_used(const struct preserve *preserve)
     return lower(atomic_load_explicit(&preserve->header->slot_next, memory_order_seq_cst), preserve->count);
 }
 
+/* What writers got themselves has to be given back as well. */
+static void note_used(struct preserve *preserve)
+{
+    uint32_t used = slots_used(preserve);
+    if (preserve->allocated < used)
+        preserve->allocated = used;
+}
+
+void pool_reset(struct preserve *preserve)
+{
+    note_used(preserve);
+    atomic_store_explicit(&preserve->header->slot_next, 0, memory_order_seq_cst);
+}
+
 /* ---- getting and giving back ---- */
 
 /* Make `count` more slots ready. */
@@ -67,6 +83,17 @@ static bool get_slots(struct preserve *preserve, uint32_t count)
     madvise(preserve->slots + at, bytes, MADV_POPULATE_WRITE); /* a favour: writers meet no page faults then */
     atomic_store_explicit(&preserve->ready, ready + count, memory_order_seq_cst);
     return true;
+}
+
+bool pool_get_one(struct preserve *preserve, uint32_t slot)
+{
+    if (slot >= preserve->count || atomic_load_explicit(&preserve->out_of_memory, memory_order_relaxed))
+        return false;
+    int failed;
+    do
+        failed = madvise(preserve->slots + slot_bytes(slot), PAGE_BYTES, MADV_POPULATE_WRITE) == 0 ? 0 : errno;
+    while (failed == EINTR || failed == EAGAIN);
+    return failed == 0;
 }
 
 /* Give memory from slot `keep` on back, in steps. True: one was made. */
@@ -109,6 +136,7 @@ bool pool_tend(struct preserve *preserve, struct gate *gate, uint64_t *again_ns)
     uint32_t used = live ? slots_used(preserve) : 0;
     uint32_t wanted = used + lower(POOL_AHEAD_SLOTS, preserve->count - used);
     *again_ns = UINT64_MAX;
+    note_used(preserve);
     if (live)
         preserve->grace = false; /* the writers of the old round have left the gate before this one's cut */
     if (ready < wanted) {

@@ -4,7 +4,7 @@
  * From the cut on no byte of a page changes until its page_epoch is the cut's round, or the capture is not live. A writer stores it after it has
  * published a copy, the snapshot process after it has made one; so if the latter's compare-and-swap succeeds, no writer was there while it
  * copied, and if it fails because a writer was first, the writer's slot holds the page. The word of an older round that a slow snapshot process
- * stores late makes a writer's compare-and-swap fail as well: it tries again. A writer that finds no slot ends the capture before it stores into
+ * stores late makes a writer's compare-and-swap fail as well: it tries again. A writer that gets no slot ends the capture before it stores into
  * the page; the snapshot process looks at cap_word after all reading, and by the fences sees that if it saw one byte too new. */
 #include "segment/preserve.h"
 
@@ -25,12 +25,7 @@ void preserve_end(struct layout_header *header, uint32_t round, enum layout_end 
 
 static void end_for_want_of_a_slot(struct preserve *preserve, uint32_t round, uint32_t slot)
 {
-    enum layout_end why = LAYOUT_END_LATE;
-    if (slot >= preserve->count)
-        why = LAYOUT_END_LIMIT;
-    else if (atomic_load_explicit(&preserve->out_of_memory, memory_order_relaxed))
-        why = LAYOUT_END_MEMORY;
-    preserve_end(preserve->header, round, why);
+    preserve_end(preserve->header, round, slot >= preserve->count ? LAYOUT_END_LIMIT : LAYOUT_END_MEMORY);
     futex_call(&preserve->header->mailbox.calls);
 }
 
@@ -55,7 +50,7 @@ static bool preserve_page(struct preserve *preserve, uint32_t round, uint64_t pa
         return true; /* preserved or captured already */
     segment_test_pause();
     uint32_t slot = atomic_fetch_add_explicit(&preserve->header->slot_next, 1, memory_order_seq_cst);
-    if (slot >= atomic_load_explicit(&preserve->ready, memory_order_seq_cst)) {
+    if (slot >= atomic_load_explicit(&preserve->ready, memory_order_seq_cst) && !pool_get_one(preserve, slot)) {
         end_for_want_of_a_slot(preserve, round, slot);
         return false;
     }
@@ -95,6 +90,6 @@ void preserve_cut(struct preserve *preserve, uint32_t round)
     /* First the old capture ends: killed in between, a process of the old round would else use slots again that its capture still reads. */
     uint64_t old = atomic_load_explicit(&header->cap_word, memory_order_seq_cst);
     atomic_store_explicit(&header->cap_word, old & ~UINT64_C(1), memory_order_seq_cst);
-    atomic_store_explicit(&header->slot_next, 0, memory_order_seq_cst);
+    pool_reset(preserve);
     atomic_store_explicit(&header->cap_word, (uint64_t)round << 1 | 1, memory_order_seq_cst); /* the cut */
 }

@@ -2,8 +2,9 @@
 /** Preserved pages: while the capture of a cut is live, a writer copies a page as it was at the cut to a slot before it stores into it for the
  *  first time, unless the snapshot process has captured it.
  *
- *  The slots are the pages of a shared-memory object of their own. Writers never get memory for them: the server's agent does so ahead of
- *  use. When there is none left, or the limit is reached, the capture ends; a writer never waits and never fails. */
+ *  The slots are the pages of a shared-memory object of their own. The server's agent gets memory for them ahead of use; a writer that is ahead of
+ *  the agent gets it for the one page that it needs. When there is none, or the limit is reached, the capture ends: a writer never waits and
+ *  never fails. */
 #ifndef SEGMENT_PRESERVE_H
 #define SEGMENT_PRESERVE_H
 
@@ -20,11 +21,11 @@ struct preserve {
     uint8_t *slots;                /* owned mapping; NULL: no slots */
     uint32_t count;                /* of slots */
     int fd;                        /* owned; -1: none */
-    _Atomic uint32_t ready;        /* slots below it have memory */
+    _Atomic uint32_t ready;        /* slots below it have memory; some others may have */
     _Atomic uint32_t low_water;    /* who takes this slot or a later one calls the agent; PRESERVE_NO_CALL: nobody does */
     _Atomic bool out_of_memory;    /* the agent's last try to get more failed */
-    uint32_t allocated;            /* agent: slots from here on have no memory */
-    bool grace;                    /* agent: slots from ready on get no new users, and soon have none */
+    uint32_t allocated;            /* agent: slots from here on have no memory, but for those that writers got */
+    bool grace;                    /* agent: all slots are being left by the writers of an ended capture */
 };
 
 #define PRESERVE_NO_CALL UINT32_MAX
@@ -57,7 +58,7 @@ void preserve_cut(struct preserve *preserve, uint32_t round);
 
 /* ---- the pool of slots: the thread that opens the segment, then the agent ---- */
 
-#define POOL_AHEAD_SLOTS 8192u /* 32 MiB: what writers may use while the agent gets the processor, and more than it gets from then on */
+#define POOL_AHEAD_SLOTS 8192u /* 32 MiB: what writers may use before the agent gets the processor */
 #define POOL_STEP_SLOTS 1024u  /* 4 MiB: what it gets at once */
 
 /** Open or make the object with the slots. header and pointers of *preserve are set. fresh: the segment was made anew, so an object of that name
@@ -68,6 +69,12 @@ void pool_close(struct preserve *preserve);
 
 /** Remove the object's name. The lock on the segment is held. */
 void pool_remove(const char *grid, uint32_t node);
+
+/** All slots are free again. No capture is live, and no writer is inside the gate. */
+void pool_reset(struct preserve *preserve);
+
+/** Writers: get memory for one slot, which the caller will use. False: there is no such slot, or no memory. */
+bool pool_get_one(struct preserve *preserve, uint32_t slot);
 
 /** One step towards as much memory as there should be. True: there may be more to do at once. Else *again_ns: when to call again at the latest. */
 bool pool_tend(struct preserve *preserve, struct gate *gate, uint64_t *again_ns);

@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** Nanoseconds for each operation of the segment, without a server: what the memory itself costs.
  *
- *      segment_bench [MILLISECONDS]
+ *      segment_bench [MILLISECONDS [WORD]]      only rows whose name contains WORD
  *
  *  Each figure is the best of several runs of MILLISECONDS (default 20) each: what is left when nothing disturbs. Columns: one
  *  thread; two threads on halves of their own; two threads on the same bytes (time for each operation of one thread). "spread" rows
- *  walk over the whole segment, the others stay in 64 KiB, which the processor's caches hold. */
+ *  walk over the whole segment, the others stay in 64 KiB, which the processor's caches hold. Then, for one thread, what a snapshot costs:
+ *  writes while a capture is live, and captures. */
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/limits.h"
+#include "segment/capture.h"
 #include "segment/segment.h"
 
 #define SEGMENT_BYTES (UINT64_C(64) << 20)
@@ -157,12 +161,108 @@ static const struct row rows[] = {
     {"multi 2+2 x 64 B", OP_MULTI, 64, 64, NEAR},
 };
 
+/* ---- snapshots ---- */
+
+static _Atomic bool stop;
+
+/* Gets memory for preserved pages, as the server's agent does. */
+static void *tend(void *arg)
+{
+    struct segment_command command;
+    while (!atomic_load(&stop))
+        (void)segment_mailbox_wait(arg, SEGMENT_NO_TIMEOUT, &command);
+    return NULL;
+}
+
+static void cut(struct segment *segment, uint32_t round)
+{
+    segment_freeze(segment);
+    MC_ASSERT(segment_wait_drained(segment, SEGMENT_NO_TIMEOUT));
+    segment_cut(segment, round);
+    segment_thaw(segment);
+}
+
+/* Nanoseconds that a capture of the whole segment takes. */
+static uint64_t capture_all(struct capture *capture, uint32_t round, uint8_t *data)
+{
+    struct capture_window window;
+    struct err err;
+    uint64_t began = clock_mono_ns();
+    for (uint64_t offset = 0; offset < SEGMENT_BYTES; offset += CAPTURE_WINDOW_BYTES)
+        if (capture_window(capture, round, offset, data, &window, &err) != MCOMP_OK) {
+            fprintf(stderr, "segment_bench: %s\n", err.text);
+            exit(1);
+        }
+    return clock_mono_ns() - began;
+}
+
+/* Write 64 bytes to each page; nanoseconds for each. */
+static double write_pages(struct segment *segment, const uint8_t *data)
+{
+    uint64_t began = clock_mono_ns();
+    for (uint64_t at = 0; at < SEGMENT_BYTES; at += PAGE_BYTES)
+        MC_ASSERT(segment_write(segment, 0, at + at / 64 % 4032, 64, data) == SEGMENT_DONE);
+    return (double)(clock_mono_ns() - began) / (SEGMENT_BYTES / PAGE_BYTES);
+}
+
+static void keep_least(double *least, double value)
+{
+    if (*least == 0 || value < *least)
+        *least = value;
+}
+
+static void bench_snapshots(struct segment *segment, const char *grid, uint64_t run_ns, uint8_t **buffers)
+{
+    static const struct row near = {"", OP_WRITE, 64, 64, NEAR}, spread = {"", OP_WRITE, 64, 64, FAR};
+    struct capture *capture;
+    pthread_t agent;
+    double zero = 0, full = 0, preserved = 0, idle = 0, first = 0, again = 0, again_near = 0, again_spread = 0;
+    uint32_t round = 256;
+    MC_ASSERT(capture_open(&capture, grid, 0, 1, SEGMENT_BYTES, NULL) == MCOMP_OK);
+    MC_ASSERT(pthread_create(&agent, NULL, tend, segment) == 0);
+    for (uint64_t at = 0; at < SEGMENT_BYTES; at += 4 << 20) {
+        memset(buffers[0], 0, 4 << 20);
+        MC_ASSERT(segment_write(segment, 0, at, 4 << 20, buffers[0]) == SEGMENT_DONE);
+    }
+    for (int i = 0; i < RUNS; i++) {
+        cut(segment, round);
+        keep_least(&zero, (double)capture_all(capture, round++, buffers[1]));
+    }
+    for (uint64_t at = 0, value = 1; at < SEGMENT_BYTES; at += 4 << 20) {
+        for (uint64_t i = 0; i < 4 << 20; i++)
+            buffers[0][i] = (uint8_t)((value = value * 6364136223846793005u + 1) >> 56);
+        MC_ASSERT(segment_write(segment, 0, at, 4 << 20, buffers[0]) == SEGMENT_DONE);
+    }
+    for (int i = 0; i < RUNS; i++) {
+        keep_least(&idle, write_pages(segment, buffers[0]));
+        cut(segment, round);
+        keep_least(&full, (double)capture_all(capture, round++, buffers[1]));
+        cut(segment, round);
+        keep_least(&first, write_pages(segment, buffers[0]));
+        keep_least(&again, write_pages(segment, buffers[0]));
+        keep_least(&again_near, run_threads(segment, &near, 1, 0, run_ns, buffers));
+        keep_least(&again_spread, run_threads(segment, &spread, 1, 0, run_ns, buffers));
+        keep_least(&preserved, (double)capture_all(capture, round, buffers[1]));
+        capture_end(capture, round++);
+    }
+    printf("\nwrite 64 B while a capture is live, all pages preserved: %.1f ns, spread %.1f ns\n", again_near, again_spread);
+    printf("write 64 B to each page: %.0f ns; for the first time after a cut %.0f ns, then %.0f ns\n", idle, first, again);
+    printf("capture: %.1f GB/s of random bytes, %.1f GB/s of zeros, %.1f GB/s where all is preserved\n", (double)SEGMENT_BYTES / full,
+           (double)SEGMENT_BYTES / zero, (double)SEGMENT_BYTES / preserved);
+    atomic_store(&stop, true);
+    segment_mailbox_interrupt(segment);
+    pthread_join(agent, NULL);
+    capture_close(capture);
+}
+
 int main(int argc, char **argv)
 {
     uint64_t run_ns = (argc > 1 ? strtoull(argv[1], NULL, 10) : 20) * 1000000;
+    const char *word = argc > 2 ? argv[2] : "";
     char grid[32];
     snprintf(grid, sizeof grid, "bench-%ld", (long)getpid());
-    struct segment_options options = {.grid = grid, .node = 0, .nodes = 1, .size = SEGMENT_BYTES, .writers = THREADS, .redo_bytes = 4 << 20};
+    struct segment_options options = {.grid = grid, .node = 0, .nodes = 1, .size = SEGMENT_BYTES, .writers = THREADS, .redo_bytes = 4 << 20,
+                                      .preserve_limit = SEGMENT_BYTES};
     struct segment *segment;
     struct err err;
     if (segment_open(&segment, &options, &err) != MCOMP_OK) {
@@ -178,11 +278,14 @@ int main(int argc, char **argv)
     }
     printf("%-22s %14s %14s %14s   ns/op\n", "", "1 thread", "2 apart", "2 on one place");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (!strstr(rows[i].name, word))
+            continue;
         double one = best(segment, &rows[i], 1, 0, run_ns, buffers);
         double apart = best(segment, &rows[i], 2, FAR, run_ns, buffers);
         double together = best(segment, &rows[i], 2, 0, run_ns, buffers);
         printf("%-22s %14.1f %14.1f %14.1f\n", rows[i].name, one, apart, together);
     }
+    bench_snapshots(segment, grid, run_ns, buffers);
     for (int i = 0; i < THREADS; i++)
         free(buffers[i]);
     segment_close(segment);
