@@ -62,7 +62,8 @@ class OnFiles(unittest.TestCase):
         self.assertEqual(shown["pages_stored"] + shown["pages_zero"], GOLDEN_NODES * GOLDEN_K // PAGE)
         self.assertEqual(shown["pages_stored"], sum(chunk["pages"].bit_count() for chunk in File(GOLDEN).chunks))
         text = self.snapshot("show", GOLDEN).stdout
-        for words in ("demo: 3 nodes of 268 KiB", "00001200, led by node 0", "2026-02-03 10:11:12", f"{shown['chunks']} chunks", f" {shown['pages_zero']} zero,",
+        for words in ("demo: 3 nodes of 268 KiB", "00001200, led by node 0", "2026-02-03 10:11:12", f"{shown['chunks']} chunks",
+                      f" {shown['pages_zero']} zero,",
                       "mcomp test"):
             self.assertIn(words, text)
 
