@@ -111,6 +111,7 @@ void conn_disconnect(struct conn *conn)
     conn->tail_owned = NULL;
     conn->tail_data = NULL;
     conn->tail_bytes = 0;
+    conn->partly = NULL;
     conn_drop_input(conn);
 }
 
@@ -145,7 +146,6 @@ void conn_lost(struct conn *conn, const struct err *why, bool faulty)
     }
     struct err copy = *why; /* it may be conn's own, which does not outlive a new attempt */
     const struct piece *partly = conn->partly;
-    conn->partly = NULL;
     conn_disconnect(conn);
     conn->last_error = copy;
     conn_plan_retry(conn);
@@ -163,7 +163,6 @@ void conn_refused(struct conn *conn, const struct err *why)
 {
     struct err copy = *why;
     MC_ASSERT(conn->under_way == 0);
-    conn->partly = NULL;
     conn_disconnect(conn);
     conn->last_error = copy;
     conn_plan_retry(conn);

@@ -116,7 +116,6 @@ void conn_start(struct conn *conn)
 void conn_attempt_failed(struct conn *conn, const struct err *why)
 {
     struct err copy = *why;
-    conn->partly = NULL;
     conn_disconnect(conn);
     conn->last_error = copy;
     conn->address_at++;

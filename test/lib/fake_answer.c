@@ -70,7 +70,8 @@ static uint8_t *place(const struct fake_node *node, uint64_t address)
     return node->memory + (address - node->number * node->segment_size);
 }
 
-static bool answer_multi(struct fake_answer *answer, const struct fake_node *node, bool too_few, const struct wire_request *request)
+static bool answer_multi(struct fake_answer *answer, const struct fake_node *node, enum fake_action action,
+                         const struct wire_request *request)
 {
     const Mcomp__V1__Multi *multi = request->full->multi;
     Mcomp__V1__MultiResult result = MCOMP__V1__MULTI_RESULT__INIT;
@@ -92,7 +93,7 @@ static bool answer_multi(struct fake_answer *answer, const struct fake_node *nod
     ProtobufCBinaryData *data = calloc(multi->n_reads + 1, sizeof *data);
     for (size_t i = 0; i < multi->n_reads; i++)
         data[i] = (ProtobufCBinaryData){multi->reads[i]->length, place(node, multi->reads[i]->address)};
-    result.n_data = multi->n_reads - (too_few && multi->n_reads ? 1 : 0);
+    result.n_data = multi->n_reads - (action == FAKE_WRONG_LENGTH && multi->n_reads ? 1 : 0) + (action == FAKE_WRONG_KIND);
     result.data = data;
     response.id = request->id;
     response.status = MCOMP__V1__STATUS__STATUS_OK;
@@ -138,7 +139,7 @@ bool fake_answer_make(struct fake_answer *answer, const struct fake_node *node, 
 {
     uint64_t id = action == FAKE_WRONG_ID ? request->id + 16000 : request->id;
     if (request->op == WIRE_OP_MULTI)
-        return answer_multi(answer, node, action == FAKE_WRONG_LENGTH, request);
+        return answer_multi(answer, node, action, request);
     if (request->op == WIRE_OP_STATUS) {
         answer_node_status(answer, node, id);
         return true;
@@ -154,18 +155,22 @@ bool fake_answer_make(struct fake_answer *answer, const struct fake_node *node, 
         answer_read(answer, node, id, request->address, request->length - (action == FAKE_WRONG_LENGTH));
         return true;
     }
-    answer->bytes = malloc(WIRE_HEADER_BYTES);
+    bool wrong_kind = action == FAKE_WRONG_KIND, swaps = before == request->operand;
     if (op == WIRE_OP_WRITE)
         memcpy(at, request->data, request->length);
     else if (op == WIRE_OP_FETCH_ADD)
         le64_put(at, before + request->operand);
-    else if (op == WIRE_OP_COMPARE_AND_SWAP && before == request->operand)
+    else if (op == WIRE_OP_COMPARE_AND_SWAP && swaps)
         le64_put(at, request->desired);
-    bool add = op == WIRE_OP_FETCH_ADD ? action != FAKE_WRONG_KIND : action == FAKE_WRONG_KIND;
-    if (add)
+    if (op == WIRE_OP_WRITE && wrong_kind) {
+        answer_read(answer, node, id, request->address, request->length);
+        return true;
+    }
+    answer->bytes = malloc(WIRE_HEADER_BYTES);
+    if (op == WIRE_OP_FETCH_ADD ? !wrong_kind : wrong_kind)
         end_at(answer, wire_put_fetch_add_result(answer->bytes, id, before));
     else if (op == WIRE_OP_COMPARE_AND_SWAP)
-        end_at(answer, wire_put_compare_and_swap_result(answer->bytes, id, before == request->operand, before));
+        end_at(answer, wire_put_compare_and_swap_result(answer->bytes, id, swaps != (action == FAKE_WRONG_LENGTH), before));
     else
         end_at(answer, wire_put_write_result(answer->bytes, id));
     return true;

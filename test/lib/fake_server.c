@@ -44,7 +44,7 @@ struct fake_server {
     int listener, wake;
     pthread_t thread;
     uint8_t *memory;
-    struct connection connections[CONNECTIONS_MAX]; /* thread's */
+    struct connection connections[CONNECTIONS_MAX]; /* changed by the thread alone, with the lock held */
     size_t connection_count;
 
     pthread_mutex_t lock; /* guards what follows, and memory */
@@ -462,6 +462,16 @@ void fake_server_release(struct fake_server *server, bool reversed)
     server->release_reversed = reversed;
     pthread_mutex_unlock(&server->lock);
     wake_up(server);
+}
+
+void fake_server_send(struct fake_server *server, const void *bytes, size_t count)
+{
+    pthread_mutex_lock(&server->lock);
+    for (size_t i = 0; i < server->connection_count; i++) {
+        if (server->connections[i].greeted)
+            send_all(server, server->connections[i].fd, bytes, count);
+    }
+    pthread_mutex_unlock(&server->lock);
 }
 
 void fake_server_pause(struct fake_server *server, bool paused)

@@ -27,8 +27,8 @@ enum fake_action {
     FAKE_GARBAGE,      /* send what is no frame */
     FAKE_MALFORMED,    /* send a frame whose message is malformed */
     FAKE_TOO_LONG,     /* announce a frame over every limit */
-    FAKE_WRONG_LENGTH, /* a read of one byte less than was asked for; one range too few of a multi */
-    FAKE_WRONG_KIND,   /* the result of another operation */
+    FAKE_WRONG_LENGTH, /* a read of one byte less than was asked for; a multi of one range too few; a swap that contradicts the value found */
+    FAKE_WRONG_KIND,   /* the result of another operation; for a write, of a read of the same length; a multi of one range too many */
     FAKE_WRONG_ID,
     FAKE_TWICE,  /* the same answer twice */
     FAKE_STATUS, /* refuse with `status` */
@@ -73,6 +73,9 @@ void fake_grid_close(struct fake_grid *grid);
 /** What happens to the next requests, Hello excepted, counted over all connections; after the last step all is well again. */
 void fake_server_script(struct fake_server *server, const struct fake_step *steps, size_t count);
 void fake_server_hello(struct fake_server *server, const struct fake_hello *hello);
+
+/** Send bytes to every connection whose Hello is answered. */
+void fake_server_send(struct fake_server *server, const void *bytes, size_t count);
 
 /** Answer what is held, the last first if reversed; give up what is to be given up. */
 void fake_server_release(struct fake_server *server, bool reversed);

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 struct fixture fixture;
 
@@ -15,6 +16,29 @@ int fixture_setup(void **state)
     if (status != MCOMP_OK)
         fprintf(stderr, "mcomp_open: %s\n", fixture.error.text);
     return status == MCOMP_OK ? 0 : -1;
+}
+
+void fixture_connect(void)
+{
+    uint8_t byte;
+    for (uint32_t i = 0; i < NODES; i++)
+        ASSERT_OK(mcomp_read(fixture.grid, i * K, &byte, 1, 0, &fixture.error));
+}
+
+struct mcomp *fixture_open_with(const char *lines)
+{
+    char path[128];
+    struct mcomp *grid;
+    snprintf(path, sizeof path, "%s/other.cfg", fixture.fake.directory);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fprintf(file, "grid = \"fake\"\nsegment_size = %llu\nnodes = %u\n%s\n", (unsigned long long)K, NODES, lines);
+    for (uint32_t i = 0; i < NODES; i++)
+        fprintf(file, "node %u { address = \"%s\" }\n", i, mcomp_node_address(fixture.grid, i));
+    assert_int_equal(fclose(file), 0);
+    ASSERT_OK(mcomp_open(&grid, path, NULL, &fixture.error));
+    unlink(path);
+    return grid;
 }
 
 int fixture_teardown(void **state)

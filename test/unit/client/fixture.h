@@ -17,6 +17,9 @@
 #define K ((uint64_t)8 << 20)         /* segment_size */
 #define MAX_MESSAGE ((uint64_t)1 << 20)
 
+/** A time-out that is to be seen, yet long enough for a request to leave on a busy machine. */
+#define SHORT_MS 250u
+
 struct fixture {
     struct fake_grid fake;
     struct mcomp *grid;
@@ -27,6 +30,12 @@ struct fixture {
 extern struct fixture fixture;
 
 int fixture_setup(void **state);
+
+/** Connect the first session to all nodes, so that a time-out of the next call is not one of connecting. */
+void fixture_connect(void);
+
+/** Another handle on the same servers, with other lines in its mcomp.cfg. The caller closes it. */
+struct mcomp *fixture_open_with(const char *lines);
 
 /** Also checks that the client never asked for what it must not. */
 int fixture_teardown(void **state);

@@ -118,6 +118,8 @@ static void nonsense_drops_the_connection(void **state)
             SCRIPT(0, {.action = actions[i]});
             assert_int_equal(mcomp_read(fixture.grid, 50, buffer, sizes[j], 0, &fixture.error), MCOMP_INTERNAL);
             assert_contains(fixture.error.text, "makes no sense");
+            if (actions[i] == FAKE_TOO_LONG)
+                assert_contains(fixture.error.text, "over the limit");
             assert_one_span(&fixture.error, 50, sizes[j], MCOMP_NOT_DONE);
             ASSERT_OK(mcomp_read(fixture.grid, 50, buffer, sizes[j], 0, &fixture.error));
         }
@@ -141,9 +143,95 @@ static void nonsense_for_a_write_leaves_it_unknown(void **state)
         assert_one_span(&fixture.error, 50, 8, MCOMP_MAYBE);
         assert_int_equal(mcomp_compare_and_swap(fixture.grid, 50, 0, 1, &value, 0, &fixture.error), MCOMP_INTERNAL);
     }
+    SCRIPT(0, {.action = FAKE_WRONG_LENGTH});
+    assert_int_equal(mcomp_compare_and_swap(fixture.grid, 50, 0, 1, &value, 0, &fixture.error), MCOMP_INTERNAL);
 }
 
-static void multi_with_too_few_answers(void **state)
+/* An answer of a read to a write of the same length: the data that was to be written is not written over. */
+static void data_of_a_write_is_never_written_to(void **state)
+{
+    uint8_t data[100], before[100];
+    (void)state;
+    fixture_fill(data, sizeof data, 1);
+    memcpy(before, data, sizeof data);
+    SCRIPT(0, {.action = FAKE_WRONG_KIND});
+    assert_int_equal(mcomp_write(fixture.grid, 50, data, sizeof data, 0, &fixture.error), MCOMP_INTERNAL);
+    fake_server_poke(server(0), 50, "something else", 14);
+    assert_memory_equal(data, before, sizeof data);
+}
+
+/* The frame of a write is half sent when its connection is lost: it cannot have happened, so it is sent again. */
+static void half_sent_write_is_sent_again(void **state)
+{
+    struct mcomp_queue *queue;
+    struct record records[8] = {{0}}, connected = {0};
+    uint8_t *data = malloc(K), *there = malloc(K);
+    unsigned good = 0, unknown = 0;
+    (void)state;
+    fixture_fill(data, K, 3);
+    ASSERT_OK(mcomp_queue_open(fixture.grid, &queue, &fixture.error));
+    ASSERT_OK(mcomp_queue_read(queue, 0, there, 1, 0, record_completion, &connected, &fixture.error));
+    run_all(queue);
+    fake_server_pause(server(0), true);
+    for (size_t i = 0; i < 8; i++)
+        ASSERT_OK(mcomp_queue_write(queue, i * MAX_MESSAGE, data + i * MAX_MESSAGE, MAX_MESSAGE, 0, record_completion, &records[i],
+                                    &fixture.error));
+    mcomp_queue_flush(queue); /* until the socket takes no more, which is in the middle of one */
+    fake_server_drop_all(server(0), false);
+    fake_server_pause(server(0), false);
+    run_all(queue);
+    fake_server_peek(server(0), 0, there, K);
+    for (size_t i = 0; i < 8; i++) {
+        assert_int_equal(records[i].count, 1);
+        assert_true(records[i].status == MCOMP_OK || records[i].status == MCOMP_UNAVAILABLE);
+        good += records[i].status == MCOMP_OK;
+        unknown += records[i].status == MCOMP_UNAVAILABLE;
+        if (records[i].status == MCOMP_OK)
+            assert_memory_equal(there + i * MAX_MESSAGE, data + i * MAX_MESSAGE, MAX_MESSAGE);
+        else
+            assert_one_span(&records[i].error, i * MAX_MESSAGE, MAX_MESSAGE, MCOMP_MAYBE);
+    }
+    assert_true(good > 0 && unknown > 0);
+    ASSERT_OK(mcomp_queue_write(queue, 5, data, MAX_MESSAGE, 0, record_completion, &records[0], &fixture.error));
+    run_all(queue);
+    assert_int_equal(records[0].status, MCOMP_OK);
+    mcomp_queue_close(queue);
+    free(data);
+    free(there);
+}
+
+/* A node that answers what it has not yet received is not believed: the rest of the frame is still to be sent. */
+static void answer_to_half_a_request(void **state)
+{
+    struct mcomp_queue *queue;
+    struct record record = {0}, connected = {0};
+    struct mcomp *grid = fixture_open_with("server { max_message = \"8MiB\" }");
+    uint8_t *data = malloc(K), *there = malloc(K), answer[WIRE_HEADER_BYTES];
+    (void)state;
+    fixture_fill(data, K, 77);
+    fake_server_hello(server(0), &(struct fake_hello){.max_message = K});
+    ASSERT_OK(mcomp_queue_open(grid, &queue, &fixture.error));
+    ASSERT_OK(mcomp_queue_read(queue, 0, data, 1, 0, record_completion, &connected, &fixture.error));
+    run_all(queue);
+    fake_server_pause(server(0), true);
+    ASSERT_OK(mcomp_queue_write(queue, 0, data, K, 0, record_completion, &record, &fixture.error));
+    mcomp_queue_flush(queue); /* until the socket takes no more */
+    fake_server_send(server(0), answer, (size_t)(wire_put_write_result(answer, 17) - answer)); /* the second use of the first piece */
+    while (record.count == 0 && fake_server_connections(server(0)) == 1)
+        mcomp_queue_run(queue, 10);
+    assert_int_equal(record.count, 0);
+    fake_server_pause(server(0), false);
+    run_all(queue);
+    assert_int_equal(record.status, MCOMP_OK);
+    fake_server_peek(server(0), 0, there, K);
+    assert_memory_equal(there, data, K);
+    mcomp_queue_close(queue);
+    mcomp_close(grid);
+    free(data);
+    free(there);
+}
+
+static void multi_with_too_few_or_too_many_answers(void **state)
 {
     uint8_t in[8] = {0};
     struct mcomp_range ranges[] = {{MCOMP_RANGE_READ, 5, 4, in}, {MCOMP_RANGE_READ, 20, 4, in + 4}};
@@ -151,6 +239,8 @@ static void multi_with_too_few_answers(void **state)
     SCRIPT(0, {.action = FAKE_WRONG_LENGTH});
     assert_int_equal(mcomp_multi(fixture.grid, ranges, 2, 0, &fixture.error), MCOMP_INTERNAL);
     ASSERT_OK(mcomp_multi(fixture.grid, ranges, 2, 0, &fixture.error));
+    SCRIPT(0, {.action = FAKE_WRONG_KIND});
+    assert_int_equal(mcomp_multi(fixture.grid, ranges, 2, 0, &fixture.error), MCOMP_INTERNAL);
 }
 
 static void answer_that_comes_twice(void **state)
@@ -219,8 +309,9 @@ static void busy_until_the_time_is_over(void **state)
 {
     uint8_t data[10] = {0};
     (void)state;
+    fixture_connect();
     SCRIPT(0, {.action = FAKE_STATUS, .status = MCOMP_RESOURCE_EXHAUSTED, .times = 1000000});
-    assert_int_equal(mcomp_write(fixture.grid, 0, data, sizeof data, 60, &fixture.error), MCOMP_RESOURCE_EXHAUSTED);
+    assert_int_equal(mcomp_write(fixture.grid, 0, data, sizeof data, SHORT_MS, &fixture.error), MCOMP_RESOURCE_EXHAUSTED);
     assert_contains(fixture.error.text, "told to refuse");
     assert_one_span(&fixture.error, 0, sizeof data, MCOMP_NOT_DONE);
     assert_int_equal(fake_server_connections(server(0)), 1);
@@ -237,7 +328,10 @@ int main(void)
         FIXTURE_TEST(idle_connection_that_was_closed_costs_nothing),
         FIXTURE_TEST(nonsense_drops_the_connection),
         FIXTURE_TEST(nonsense_for_a_write_leaves_it_unknown),
-        FIXTURE_TEST(multi_with_too_few_answers),
+        FIXTURE_TEST(data_of_a_write_is_never_written_to),
+        FIXTURE_TEST(half_sent_write_is_sent_again),
+        FIXTURE_TEST(answer_to_half_a_request),
+        FIXTURE_TEST(multi_with_too_few_or_too_many_answers),
         FIXTURE_TEST(answer_that_comes_twice),
         FIXTURE_TEST(refusals_are_final_and_quoted),
         FIXTURE_TEST(busy_node_is_asked_again),

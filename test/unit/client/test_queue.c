@@ -142,11 +142,13 @@ static void submit_next(void *arg, const struct mcomp_completion *completion)
 
 static void callbacks_may_submit_more(void **state)
 {
-    struct chain chain = {.left = 300};
+    struct chain one = {.left = 300}, other = {.left = 200};
     (void)state;
-    ASSERT_OK(mcomp_queue_read(queue, 0, &chain.byte, 1, 0, submit_next, &chain, &fixture.error));
+    ASSERT_OK(mcomp_queue_read(queue, 0, &one.byte, 1, 0, submit_next, &one, &fixture.error));
+    ASSERT_OK(mcomp_queue_read(queue, 1, &other.byte, 1, 0, submit_next, &other, &fixture.error));
     run_all(queue);
-    assert_int_equal(chain.called, 301);
+    assert_int_equal(one.called, 301);
+    assert_int_equal(other.called, 201);
 }
 
 /* What an event loop does: sleep on the descriptor without bound, then run without waiting. */
@@ -168,20 +170,79 @@ static void descriptor_wakes_for_answers(void **state)
     assert_int_equal(chain.called, 101);
 }
 
+/** A queue on which no timer is set: one connection, and attempts to connect that may take a minute. */
+static struct mcomp *open_without_timers(void)
+{
+    struct mcomp_options options = {.connect_timeout_ms = 60000};
+    struct mcomp *grid;
+    static struct record connected;
+    static uint8_t byte;
+    ASSERT_OK(mcomp_open(&grid, fixture.fake.config_path, &options, &fixture.error));
+    mcomp_queue_close(queue);
+    ASSERT_OK(mcomp_queue_open(grid, &queue, &fixture.error));
+    ASSERT_OK(mcomp_queue_read(queue, 0, &byte, 1, MCOMP_NO_TIMEOUT, record_completion, &connected, &fixture.error));
+    run_all(queue);
+    return grid;
+}
+
+static void close_without_timers(struct mcomp *grid)
+{
+    mcomp_queue_close(queue);
+    queue = NULL;
+    mcomp_close(grid);
+}
+
+static bool is_readable(void)
+{
+    struct pollfd poll_fd = {.fd = mcomp_queue_fd(queue), .events = POLLIN};
+    return poll(&poll_fd, 1, 0) != 0;
+}
+
 static void descriptor_wakes_for_time_outs(void **state)
 {
-    static struct record late, early; /* the queue is closed after this function */
-    static uint8_t byte;
+    struct record late = {0}, early = {0};
+    uint8_t byte;
+    struct mcomp *grid = open_without_timers();
     (void)state;
     SCRIPT(0, {.action = FAKE_IGNORE, .times = 2});
     ASSERT_OK(mcomp_queue_read(queue, 0, &byte, 1, 60000, record_completion, &late, &fixture.error));
     mcomp_queue_flush(queue); /* the timer is set for the later one first */
-    ASSERT_OK(mcomp_queue_read(queue, 0, &byte, 1, 30, record_completion, &early, &fixture.error));
+    ASSERT_OK(mcomp_queue_read(queue, 0, &byte, 1, SHORT_MS, record_completion, &early, &fixture.error));
     mcomp_queue_flush(queue);
     while (early.count == 0)
         loop_once();
     assert_int_equal(early.status, MCOMP_DEADLINE_EXCEEDED);
     assert_int_equal(late.count, 0);
+    mcomp_queue_run(queue, 0);
+    assert_false(is_readable()); /* or an event loop would turn without end */
+    close_without_timers(grid);
+}
+
+struct retry {
+    unsigned called;
+    uint8_t byte;
+};
+
+static void retry_once(void *arg, const struct mcomp_completion *completion)
+{
+    struct retry *retry = arg;
+    assert_int_equal(completion->status, retry->called == 0 ? MCOMP_OK : MCOMP_DEADLINE_EXCEEDED);
+    if (retry->called++ < 2)
+        ASSERT_OK(mcomp_queue_read(queue, 0, &retry->byte, 1, SHORT_MS, retry_once, retry, &fixture.error));
+}
+
+/* Time-outs of what callbacks submit, of an answer first and of a time-out then, are seen to without another call. */
+static void descriptor_wakes_for_time_outs_of_callbacks(void **state)
+{
+    struct retry retry = {0};
+    struct mcomp *grid = open_without_timers();
+    (void)state;
+    SCRIPT(0, {.action = FAKE_ANSWER}, {.action = FAKE_IGNORE, .times = 2});
+    ASSERT_OK(mcomp_queue_read(queue, 0, &retry.byte, 1, MCOMP_NO_TIMEOUT, retry_once, &retry, &fixture.error));
+    mcomp_queue_flush(queue);
+    while (retry.called < 3)
+        loop_once();
+    close_without_timers(grid);
 }
 
 static void descriptor_wakes_for_reconnects(void **state)
@@ -209,6 +270,62 @@ static void descriptor_wakes_for_nothing_to_do(void **state)
     while (record.count == 0)
         loop_once();
     assert_int_equal(record.status, MCOMP_OK);
+}
+
+/* A long call does not fill a connection: so much is under way and no more, and a short one behind it has its turn. */
+static void long_calls_are_sent_by_and_by(void **state)
+{
+    struct record records[3] = {{0}}, short_one = {0};
+    uint8_t *in = malloc(3 * K), small[8];
+    (void)state;
+    SCRIPT(0, {.action = FAKE_HOLD, .times = 17});
+    for (size_t i = 0; i < 3; i++)
+        ASSERT_OK(mcomp_queue_read(queue, 0, in + i * K, K, 0, record_completion, &records[i], &fixture.error));
+    ASSERT_OK(mcomp_queue_read(queue, 4096, small, sizeof small, 0, record_completion, &short_one, &fixture.error));
+    while (fake_server_requests(server(0)) == 0)
+        assert_int_equal(mcomp_queue_run(queue, 1), 0);
+    assert_true(fake_server_wait_requests(server(0), 16));
+    assert_int_equal(fake_server_requests(server(0)), 16); /* 16 MiB */
+    bool has_had_its_turn = false;
+    for (unsigned i = 0; i < 5; i++)
+        has_had_its_turn |= fake_server_seen(server(0), i).length == sizeof small;
+    assert_true(has_had_its_turn);
+    fake_server_release(server(0), false);
+    run_all(queue);
+    assert_int_equal(fake_server_requests(server(0)), 3 * K / MAX_MESSAGE + 1);
+    free(in);
+}
+
+/* The socket takes part of a batch, again and again: every byte of every write arrives, each in its place. */
+static void batches_that_are_sent_in_part(void **state)
+{
+    enum { COUNT = 400, BYTES = 20000 };
+    static struct record records[COUNT];
+    uint8_t *data = malloc(COUNT * BYTES), *there = malloc(COUNT * BYTES);
+    (void)state;
+    memset(records, 0, sizeof records);
+    fixture_fill(data, COUNT * BYTES, 33);
+    ASSERT_OK(mcomp_queue_read(queue, 0, there, 1, 0, record_completion, &records[0], &fixture.error));
+    run_all(queue);
+    for (size_t i = 0; i < COUNT; i++) {
+        struct mcomp_range range = {MCOMP_RANGE_WRITE, i * BYTES, BYTES, data + i * BYTES};
+        if (i % 3 == 0)
+            ASSERT_OK(mcomp_queue_multi(queue, &range, 1, 0, record_completion, &records[i], &fixture.error));
+        else
+            ASSERT_OK(mcomp_queue_write(queue, i * BYTES, range.buffer, BYTES, 0, record_completion, &records[i], &fixture.error));
+    }
+    fake_server_pause(server(0), true);
+    mcomp_queue_flush(queue);
+    fake_server_pause(server(0), false);
+    run_all(queue);
+    fake_server_peek(server(0), 0, there, COUNT * BYTES);
+    assert_memory_equal(there, data, COUNT * BYTES);
+    for (size_t i = 0; i < COUNT; i++) {
+        assert_int_equal(records[i].count, i == 0 ? 2 : 1);
+        assert_int_equal(records[i].status, MCOMP_OK);
+    }
+    free(data);
+    free(there);
 }
 
 static void closing_cancels(void **state)
@@ -322,8 +439,11 @@ int main(void)
         QUEUE_TEST(callbacks_may_submit_more),
         QUEUE_TEST(descriptor_wakes_for_answers),
         QUEUE_TEST(descriptor_wakes_for_time_outs),
+        QUEUE_TEST(descriptor_wakes_for_time_outs_of_callbacks),
         QUEUE_TEST(descriptor_wakes_for_reconnects),
         QUEUE_TEST(descriptor_wakes_for_nothing_to_do),
+        QUEUE_TEST(long_calls_are_sent_by_and_by),
+        QUEUE_TEST(batches_that_are_sent_in_part),
         QUEUE_TEST(closing_cancels),
         QUEUE_TEST(closing_accepts_nothing_more),
         QUEUE_TEST(one_callback_each_in_disorder),

@@ -7,8 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SHORT_MS 50u
-
 static struct fake_server *server(uint32_t node)
 {
     return fixture.fake.servers[node];
@@ -26,6 +24,7 @@ static void read_that_times_out_changed_nothing(void **state)
 {
     static const size_t sizes[] = {8, 100, 5000, 300000, MAX_MESSAGE};
     (void)state;
+    fixture_connect();
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         uint8_t *buffer = malloc(sizes[i]);
         SCRIPT(0, {.action = FAKE_HOLD});
@@ -47,6 +46,7 @@ static void half_received_read_is_diverted(void **state)
 {
     static const size_t sizes[] = {16, 6000, 20000, 600000, MAX_MESSAGE};
     (void)state;
+    fixture_connect();
     for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
         uint8_t *buffer = malloc(sizes[i]);
         SCRIPT(0, {.action = FAKE_PART});
@@ -65,6 +65,7 @@ static void write_that_was_sent_is_unknown(void **state)
 {
     uint8_t data[200] = {1};
     (void)state;
+    fixture_connect();
     SCRIPT(0, {.action = FAKE_HOLD});
     assert_int_equal(mcomp_write(fixture.grid, 500, data, sizeof data, SHORT_MS, &fixture.error), MCOMP_DEADLINE_EXCEEDED);
     assert_one_span(&fixture.error, 500, sizeof data, MCOMP_MAYBE);
@@ -76,6 +77,7 @@ static void add_and_swap_that_were_sent_are_unknown(void **state)
 {
     uint64_t value = 77;
     (void)state;
+    fixture_connect();
     SCRIPT(0, {.action = FAKE_HOLD, .times = 2});
     assert_int_equal(mcomp_fetch_add(fixture.grid, 80, 1, &value, SHORT_MS, &fixture.error), MCOMP_DEADLINE_EXCEEDED);
     assert_one_span(&fixture.error, 80, 8, MCOMP_MAYBE);
@@ -96,6 +98,7 @@ static void multi_tells_reads_from_writes(void **state)
         {MCOMP_RANGE_READ, 216, 16, buffer[3]},
     };
     (void)state;
+    fixture_connect();
     SCRIPT(0, {.action = FAKE_HOLD});
     assert_int_equal(mcomp_multi(fixture.grid, ranges, 4, SHORT_MS, &fixture.error), MCOMP_DEADLINE_EXCEEDED);
     assert_int_equal(fixture.error.span_count, 4);
@@ -114,8 +117,9 @@ static void spans_name_the_node_that_was_late(void **state)
 {
     uint8_t *data = calloc(1, NODES * K);
     (void)state;
+    fixture_connect();
     SCRIPT(1, {.action = FAKE_HOLD, .times = 64});
-    assert_int_equal(mcomp_write(fixture.grid, 10, data, NODES * K - 20, 2000, &fixture.error), MCOMP_DEADLINE_EXCEEDED);
+    assert_int_equal(mcomp_write(fixture.grid, 10, data, NODES * K - 20, 3000, &fixture.error), MCOMP_DEADLINE_EXCEEDED);
     assert_int_equal(fixture.error.node, 1);
     assert_int_equal(fixture.error.span_count, 3);
     assert_span(&fixture.error, 0, 10, K - 10, MCOMP_DONE);
@@ -129,9 +133,8 @@ static void spans_name_the_node_that_was_late(void **state)
 static void backpressure_and_a_frame_sent_in_part(void **state)
 {
     uint8_t *data = malloc(K);
-    uint8_t byte = 0;
     (void)state;
-    ASSERT_OK(mcomp_read(fixture.grid, 64, &byte, 1, 0, &fixture.error)); /* connect */
+    fixture_connect();
     fixture_fill(data, K, 11);
     fake_server_pause(server(0), true);
     assert_int_equal(mcomp_write(fixture.grid, 0, data, K, SHORT_MS, &fixture.error), MCOMP_DEADLINE_EXCEEDED);
@@ -216,6 +219,7 @@ static void all_sessions_busy(void **state)
     uint8_t bytes[2 * 8] = {0};
     (void)state;
     ASSERT_OK(mcomp_open(&grid, fixture.fake.config_path, &options, &fixture.error));
+    ASSERT_OK(mcomp_read(grid, 0, bytes, sizeof bytes, 10000, &fixture.error));
     SCRIPT(0, {.action = FAKE_IGNORE, .times = 2});
     /* The default time-out is the handle's, and a call that failed gives its session back. */
     for (int i = 0; i < 2; i++)
