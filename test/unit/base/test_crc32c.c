@@ -47,6 +47,20 @@ static void both_ways_agree_at_every_length_alignment_and_cut(void **state)
     }
 }
 
+/* Long ones are computed in another way. */
+static void both_ways_agree_on_long_data(void **state)
+{
+    (void)state;
+    static uint8_t data[80000];
+    for (size_t i = 0; i < sizeof data; i++)
+        data[i] = (uint8_t)(i * i * 7 + (i >> 8) * 13);
+    for (size_t start = 0; start < 9; start++) {
+        static const size_t lengths[] = {24575, 24576, 24577, 24583, 24584, 49151, 49152, 49160, 73728, 79990};
+        for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++)
+            assert_int_equal(crc32c((uint32_t)start * 99, data + start, lengths[i]), crc32c_tables((uint32_t)start * 99, data + start, lengths[i]));
+    }
+}
+
 static void joined_checksums_are_those_of_the_whole(void **state)
 {
     (void)state;
@@ -70,6 +84,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(known_values),
         cmocka_unit_test(both_ways_agree_at_every_length_alignment_and_cut),
+        cmocka_unit_test(both_ways_agree_on_long_data),
         cmocka_unit_test(joined_checksums_are_those_of_the_whole),
     };
     return cmocka_run_group_tests_name("crc32c", tests, NULL, NULL);
