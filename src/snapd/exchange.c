@@ -126,6 +126,20 @@ static bool is(const struct field *field, uint32_t number, unsigned type)
 
 /* ---- answers, read ---- */
 
+/** Is this field one of Response.result? Others are from a later version, and passed over. */
+static bool is_result(const struct field *field)
+{
+    switch (field->number) {
+    case MCOMP__SNAPSHOT__V1__RESPONSE__RESULT_FREEZE:
+    case MCOMP__SNAPSHOT__V1__RESPONSE__RESULT_CUT:
+    case MCOMP__SNAPSHOT__V1__RESPONSE__RESULT_PULL:
+    case MCOMP__SNAPSHOT__V1__RESPONSE__RESULT_TAKE_SNAPSHOT:
+    case MCOMP__SNAPSHOT__V1__RESPONSE__RESULT_ROUND_STATUS:
+    case MCOMP__SNAPSHOT__V1__RESPONSE__RESULT_LIST: return field->type == TYPE_BYTES;
+    default: return false;
+    }
+}
+
 bool exchange_response_decode(struct exchange_response *response, const uint8_t *body, size_t bytes)
 {
     struct cursor in = {body, body + bytes};
@@ -142,7 +156,7 @@ bool exchange_response_decode(struct exchange_response *response, const uint8_t 
         } else if (is(&field, 3, TYPE_BYTES)) {
             response->text = (const char *)field.data;
             response->text_bytes = field.bytes;
-        } else if (field.number >= MCOMP__SNAPSHOT__V1__RESPONSE__RESULT_FREEZE && field.type == TYPE_BYTES) {
+        } else if (is_result(&field)) {
             response->result = field.number;
             response->data = field.data;
             response->bytes = field.bytes;
