@@ -114,6 +114,7 @@ int main(int argc, char **argv)
     if (exit_code != DAEMON_GO_ON)
         return exit_code;
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow costs the round, like a full disk */
     struct config config;
     uint32_t node = 0;
     if (daemon_configure(&program, &options, &config, &node) != MCOMP_OK)

@@ -293,6 +293,17 @@ class Failures(unittest.TestCase):
             self.assertEqual(File(os.path.join(seen, complete[0])).image(), image)
             self.assertIn("No space left", status(grid)["last_error"])
 
+    def test_a_file_that_may_not_grow(self):
+        with Grid(nodes=1, segment_size=K, snapd=True, start=False) as grid:
+            grid.start()
+            fill(grid, 0, 1)
+            grid.snapds[0] = grid.launch_snapd(0, launcher=["prlimit", "--fsize=1000000"])
+            grid.snapds[0].wait_notice("READY=1")
+            answer = take(grid)
+            self.assertNotEqual(answer["status"], "OK")
+            self.assertIn("File too large", answer["message"])
+            self.assertEqual(files(directory(grid)), ([], []))
+
     def test_a_folder_that_cannot_be_written(self):
         with Grid(nodes=1, segment_size=K, snapd=True) as grid:
             with open(directory(grid), "w", encoding="utf-8") as file:
