@@ -196,6 +196,63 @@ enum mcomp_status fixture_capture(struct capture *capture, uint32_t round, uint6
     return capture_finish(capture, round, err);
 }
 
+static uint32_t agent_obey(struct segment *segment, const struct segment_command *command)
+{
+    bool frozen = segment_is_frozen(segment), is_round = command->round == segment_max_round(segment);
+    switch (command->kind) {
+    case SEGMENT_COMMAND_FREEZE:
+        if (frozen && !is_round)
+            return SEGMENT_ANSWER_BUSY;
+        if (!frozen && command->round <= segment_max_round(segment))
+            return SEGMENT_ANSWER_OLD;
+        segment_set_max_round(segment, command->round);
+        if (!frozen)
+            segment_freeze(segment);
+        MC_ASSERT(segment_wait_drained(segment, SEGMENT_NO_TIMEOUT));
+        return SEGMENT_ANSWER_FROZEN;
+    case SEGMENT_COMMAND_CUT:
+        if (!frozen || !is_round)
+            return SEGMENT_ANSWER_REFUSED;
+        segment_cut(segment, command->round);
+        segment_thaw(segment);
+        return SEGMENT_ANSWER_CUT;
+    default:
+        if (frozen && is_round)
+            segment_thaw(segment);
+        return SEGMENT_ANSWER_OK;
+    }
+}
+
+static void *agent_main(void *arg)
+{
+    struct fixture *fixture = arg;
+    struct segment_command command;
+    while (!atomic_load(&fixture->agent_stop)) {
+        if (!segment_mailbox_wait(fixture->segment, SEGMENT_NO_TIMEOUT, &command))
+            continue;
+        struct segment_answer answer = {.result = agent_obey(fixture->segment, &command), .pause_ns = command.round + UINT64_C(5000000000)};
+        answer.max_round = segment_max_round(fixture->segment);
+        if (command.kind != SEGMENT_COMMAND_END)
+            segment_mailbox_answer(fixture->segment, &command, &answer);
+    }
+    if (segment_is_frozen(fixture->segment))
+        segment_thaw(fixture->segment);
+    return NULL;
+}
+
+void fixture_agent_start(struct fixture *fixture)
+{
+    atomic_store(&fixture->agent_stop, false);
+    assert_int_equal(pthread_create(&fixture->agent, NULL, agent_main, fixture), 0);
+}
+
+void fixture_agent_stop(struct fixture *fixture)
+{
+    atomic_store(&fixture->agent_stop, true);
+    segment_mailbox_interrupt(fixture->segment);
+    pthread_join(fixture->agent, NULL);
+}
+
 void fixture_child_passed(pid_t child)
 {
     int status;

@@ -11,6 +11,7 @@
 #include <cmocka.h>
 /* clang-format on */
 
+#include <pthread.h>
 #include <stdbool.h>
 #include <sys/types.h>
 
@@ -46,6 +47,8 @@ struct fixture {
     int map_fd;
     uint8_t *map;
     uint64_t map_bytes;
+    pthread_t agent;
+    _Atomic bool agent_stop;
 };
 
 /** cmocka setup: names and options, nothing open. */
@@ -84,6 +87,10 @@ void fixture_cut(struct fixture *fixture, uint32_t round);
 
 /** Capture all windows to image (as many bytes as the segment has), checking each window's sums, and finish. May be called by any process. */
 enum mcomp_status fixture_capture(struct capture *capture, uint32_t round, uint64_t size, uint8_t *image, struct err *err);
+
+/** A thread as the server's agent, with the simplest rules: freezes for any round above the highest, cuts what is frozen for the round. */
+void fixture_agent_start(struct fixture *fixture);
+void fixture_agent_stop(struct fixture *fixture);
 
 /** Wait for a child and assert that it ended with exit code 0. */
 void fixture_child_passed(pid_t child);

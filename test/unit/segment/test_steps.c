@@ -7,21 +7,17 @@
  *  returned. This is repeated for every n. Instructions that change nothing in shared memory leave nothing to tell apart. */
 #include "fixture.h"
 
-#include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/ptrace.h>
-#include <sys/wait.h>
 #include <unistd.h>
+
+#include "stepper.h"
 
 #define IMAGE_BYTES FIXTURE_BYTES
 #define WINDOW_BYTES 1024u
 
 static uint8_t before[IMAGE_BYTES], after[IMAGE_BYTES], now[IMAGE_BYTES];
-static _Atomic uint32_t *returned; /* shared with the child: the operation has returned */
 
 /* One operation under test and the range that a reader looks at. */
 struct story {
@@ -84,85 +80,6 @@ static const struct story stories[] = {
     {"multi", multi_of_two_stripes, {STRIPE_BYTES - 16, 40}, 12},
 };
 
-/* ---- noticing changes ---- */
-
-/* The places of the mapped object that a story can change; what they held at the last look. */
-static struct {
-    const uint8_t *start;
-    uint8_t last[WINDOW_BYTES];
-} windows[8];
-static int window_count;
-
-static void watch(const void *start)
-{
-    MC_ASSERT(window_count < 8);
-    windows[window_count].start = start;
-    memcpy(windows[window_count++].last, start, WINDOW_BYTES);
-}
-
-static bool changed(void)
-{
-    bool any = false;
-    for (int i = 0; i < window_count; i++) {
-        if (memcmp(windows[i].last, windows[i].start, WINDOW_BYTES) == 0)
-            continue;
-        memcpy(windows[i].last, windows[i].start, WINDOW_BYTES);
-        any = true;
-    }
-    return any;
-}
-
-/* ---- stepping ---- */
-
-enum step_end { STEP_CHANGES_REACHED, STEP_EXITED, STEP_BROKEN };
-
-/* Step a stopped child until the object has changed `changes` times, calling look at each, or it ends. It is dead at return. */
-static enum step_end step_until(pid_t child, int changes, bool (*look)(void *), void *arg)
-{
-    int status;
-    for (;;) {
-        if (ptrace(PTRACE_SINGLESTEP, child, NULL, NULL) != 0 || waitpid(child, &status, 0) != child)
-            return STEP_BROKEN;
-        if (WIFEXITED(status))
-            return WEXITSTATUS(status) == 0 ? STEP_EXITED : STEP_BROKEN;
-        if (!WIFSTOPPED(status) || WSTOPSIG(status) != SIGTRAP)
-            break;
-        if (!changed())
-            continue;
-        if (look && !look(arg))
-            break;
-        if (--changes == 0) {
-            kill(child, SIGKILL);
-            return waitpid(child, &status, 0) == child && WIFSIGNALED(status) ? STEP_CHANGES_REACHED : STEP_BROKEN;
-        }
-    }
-    kill(child, SIGKILL);
-    waitpid(child, &status, 0);
-    return STEP_BROKEN;
-}
-
-/* Fork a child that stops, then acts once it is stepped. */
-static pid_t fork_stopped(void (*act)(void *), void *arg)
-{
-    atomic_store(returned, 0);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        if (ptrace(PTRACE_TRACEME, 0, NULL, NULL) != 0)
-            _exit(77);
-        raise(SIGSTOP);
-        act(arg);
-        atomic_store(returned, 1);
-        _exit(0);
-    }
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
-        skip(); /* tracing is forbidden here */
-    assert_true(WIFSTOPPED(status));
-    return child;
-}
-
 /* ---- operations ---- */
 
 struct view {
@@ -208,13 +125,13 @@ static void rewind_segment(struct fixture *fixture)
     memset(fixture_record(fixture, 1), 0, WINDOW_BYTES);
     fixture_open(fixture);
     const uint8_t *data = fixture_data(fixture);
-    window_count = 0;
-    watch(fixture_stripes(fixture));
-    watch(fixture_record(fixture, 1));
+    stepper_forget();
+    stepper_watch(fixture_stripes(fixture), WINDOW_BYTES);
+    stepper_watch(fixture_record(fixture, 1), WINDOW_BYTES);
     for (uint64_t border = 1; border < 4; border++)
-        watch(data + border * STRIPE_BYTES - WINDOW_BYTES / 2);
-    watch(data + 2800);
-    watch(data + 3900);
+        stepper_watch(data + border * STRIPE_BYTES - WINDOW_BYTES / 2, WINDOW_BYTES);
+    stepper_watch(data + 2800, WINDOW_BYTES);
+    stepper_watch(data + 3900, WINDOW_BYTES);
 }
 
 static void run_story(struct fixture *fixture, const struct story *story)
@@ -229,7 +146,7 @@ static void run_story(struct fixture *fixture, const struct story *story)
     for (enum step_end end = STEP_CHANGES_REACHED; end == STEP_CHANGES_REACHED; changes++) {
         rewind_segment(fixture);
         view = (struct view){.story = story, .segment = fixture->segment};
-        end = step_until(fork_stopped(act_story, &view), changes, look_as_reader, &view);
+        end = stepper_run_and_kill(stepper_fork(act_story, &view), changes, look_as_reader, &view);
         if (end == STEP_BROKEN)
             fail_msg("%s: a reader saw half of it at change %d of %d", story->name, view.looks, changes);
         fixture_close(fixture);
@@ -238,7 +155,7 @@ static void run_story(struct fixture *fixture, const struct story *story)
         bool is_old = memcmp(now, before, IMAGE_BYTES) == 0, is_new = memcmp(now, after, IMAGE_BYTES) == 0;
         if (!is_old && !is_new)
             fail_msg("%s: torn when killed at change %d", story->name, changes);
-        if (is_old && (kept || atomic_load(returned)))
+        if (is_old && (kept || stepper_returned()))
             fail_msg("%s: lost when killed at change %d", story->name, changes);
         kept += is_new;
         absent += is_old;
@@ -290,11 +207,11 @@ static void leave_half_write(struct fixture *fixture, uint32_t writer)
     redo->range[0] = (struct redo_range){TEXT_PLACE, TEXT_BYTES};
     memcpy(&redo->range[1], new_text, TEXT_BYTES);
     atomic_store(&redo->valid, 1);
-    window_count = 0;
-    watch(header); /* with both directories */
-    watch((uint8_t *)header + WINDOW_BYTES);
-    watch(redo);
-    watch(data + TEXT_PLACE - WINDOW_BYTES / 2);
+    stepper_forget();
+    stepper_watch(header, WINDOW_BYTES); /* with both directories */
+    stepper_watch((uint8_t *)header + WINDOW_BYTES, WINDOW_BYTES);
+    stepper_watch(redo, WINDOW_BYTES);
+    stepper_watch(data + TEXT_PLACE - WINDOW_BYTES / 2, WINDOW_BYTES);
 }
 
 /* Kill an attach that changes the records from those of `first` to those of `second` at each of its changes. writer: whose record is
@@ -312,7 +229,7 @@ static void attach_killed_everywhere(struct fixture *fixture, const struct segme
         fixture_close(fixture);
         leave_half_write(fixture, writer);
         fixture->options = *second;
-        end = step_until(fork_stopped(act_open, fixture), changes, NULL, NULL);
+        end = stepper_run_and_kill(stepper_fork(act_open, fixture), changes, NULL, NULL);
         assert_int_not_equal(end, STEP_BROKEN);
         fixture->options = changes % 2 ? *first : *second;
         fixture_open(fixture);
@@ -340,25 +257,14 @@ static void attach_is_finished_by_the_next_wherever_it_is_killed(void **state)
     attach_killed_everywhere(fixture, &many, &few, 0);
 }
 
-static cpu_set_t all_processors;
-
 static int setup(void **state)
 {
-    /* Parent and child take turns: on one processor that costs no wake-up of another. */
-    cpu_set_t one;
-    if (sched_getaffinity(0, sizeof all_processors, &all_processors) == 0) {
-        CPU_ZERO(&one);
-        CPU_SET(sched_getcpu(), &one);
-        sched_setaffinity(0, sizeof one, &one);
-    }
-    returned = mmap(NULL, sizeof *returned, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    return returned == MAP_FAILED ? -1 : fixture_setup_open(state);
+    return stepper_setup() == 0 ? fixture_setup_open(state) : -1;
 }
 
 static int teardown(void **state)
 {
-    munmap(returned, sizeof *returned);
-    sched_setaffinity(0, sizeof all_processors, &all_processors);
+    stepper_teardown();
     return fixture_teardown(state);
 }
 
