@@ -396,10 +396,11 @@ enum mcomp_status capture_window(struct capture *capture, uint32_t round, uint64
             continue;
         window->pages |= UINT64_C(1) << i;
         window->data_bytes += PAGE_BYTES;
-        window->crc32c = crc32c(window->crc32c, to, PAGE_BYTES);
     }
     if (!is_live_after_reading(capture, round))
         return refuse_dead(capture, round, err);
+    window->crc32c = crc32c(0, data, window->data_bytes);
+    atomic_fetch_add_explicit(&capture->header->mailbox.windows, 1, memory_order_relaxed);
     return MCOMP_OK;
 }
 

@@ -91,7 +91,8 @@ struct layout_mailbox {
     _Atomic uint32_t kind;     /* enum segment_command_kind */
     _Atomic uint32_t round;
     _Atomic uint32_t lease_ms;
-    uint8_t unused_a[40];
+    _Atomic uint32_t windows;  /* of CAPTURE_WINDOW_BYTES that were captured since the segment was made, modulo 2^32: a capture that goes on shows here */
+    uint8_t unused_a[36];
     _Atomic uint32_t answers; /* futex: the snapshot process sleeps on it */
     _Atomic uint32_t answered; /* sequence of the command that the next three answer; 0: they are being changed */
     _Atomic uint32_t result;   /* enum segment_answer_result */

@@ -99,6 +99,11 @@ uint32_t segment_last_cut(const struct segment *segment, bool *capture_live)
     return (uint32_t)(cap_word >> 1);
 }
 
+uint32_t segment_capture_progress(const struct segment *segment)
+{
+    return atomic_load_explicit(&segment->header->mailbox.windows, memory_order_relaxed);
+}
+
 uint32_t segment_max_round(const struct segment *segment)
 {
     return atomic_load_explicit(&segment->header->max_round, memory_order_seq_cst);

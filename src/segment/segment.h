@@ -132,6 +132,9 @@ void segment_capture_end(struct segment *segment, uint32_t round);
  *  Any thread. */
 uint32_t segment_last_cut(const struct segment *segment, bool *capture_live);
 
+/** Is another number whenever the snapshot process has captured more. Any thread. */
+uint32_t segment_capture_progress(const struct segment *segment);
+
 /** The highest round that ever froze the segment; outlives the server. */
 uint32_t segment_max_round(const struct segment *segment);
 void segment_set_max_round(struct segment *segment, uint32_t round);

@@ -19,6 +19,7 @@ struct agent {
     struct jobs *jobs;       /* borrowed */
     struct freeze freeze;
     struct segment_command asked; /* the last FREEZE, which is answered when the segment is drained */
+    uint32_t progress;            /* of the capture, when it was last looked at */
     _Atomic bool stopping;
     pthread_t thread;
 };
@@ -52,10 +53,14 @@ static void carry_out(struct agent *agent, const struct segment_command *command
     answer(agent, command, effects);
 }
 
-/** Writers and the snapshot process may have ended the capture without us. */
+/** Writers and the snapshot process may have ended the capture without us, and the latter may have gone on with it. */
 static void look_at_capture(struct agent *agent)
 {
     bool live;
+    uint32_t progress = segment_capture_progress(agent->segment);
+    if (progress != agent->progress)
+        freeze_on_progress(&agent->freeze, agent->freeze.cut_round, clock_mono_ns());
+    agent->progress = progress;
     if (segment_last_cut(agent->segment, &live) == agent->freeze.cut_round && !live)
         agent->freeze.capture_live = false;
 }
@@ -144,6 +149,7 @@ enum mcomp_status agent_start(struct agent **out, struct segment *segment, struc
     uint32_t cut_round = segment_last_cut(segment, &live);
     agent->segment = segment;
     agent->jobs = jobs;
+    agent->progress = segment_capture_progress(segment);
     freeze_init(&agent->freeze, segment_max_round(segment), cut_round, live, clock_mono_ns());
     int rc = pthread_create(&agent->thread, NULL, agent_main, agent);
     if (rc != 0) {

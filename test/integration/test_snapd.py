@@ -12,7 +12,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import case  # noqa: E402
 from grid import Grid, program, sanitized  # noqa: E402
-from snapshots import COLLECT, FROZEN, IDLE, OLD, ZSTD, Exchange, File, directory, files, status, take  # noqa: E402
+from snapshots import BUSY, COLLECT, FROZEN, IDLE, OLD, ZSTD, Exchange, File, directory, files, status, take  # noqa: E402
 from waiting import own_memory_bytes, wait_until  # noqa: E402
 from wire import Closed, Connection, frame, varint  # noqa: E402
 
@@ -150,6 +150,17 @@ class Rounds(unittest.TestCase):
             self.assertEqual(exchange.receive()["status"], "OK")
             after = status(grid)
             self.assertEqual((after["phase"], after["round"], after["node_bytes"]), (IDLE, seen["round"], []))
+
+    def test_a_long_capture_that_goes_on_gives_way_to_nobody(self):
+        # Eight seconds: longer than a capture may stand still before another leader may take over.
+        with Grid(nodes=1, segment_size=8 * MIB, snapd=True, snapshot='interval = 0 rate_limit = "1MiB"') as grid, Exchange(grid) as exchange:
+            exchange.send("take_snapshot")
+            round_number = wait_until(lambda: [state["round"] for state in [status(grid)] if sum(state["node_bytes"]) >= 6 * MIB], what="6 MiB")[0]
+            with Exchange(grid) as rival:
+                answer = rival.call("freeze", round=round_number + (9 << 8) + 1, lease_ms=500, segment_size=8 * MIB, nodes=1)
+            self.assertEqual(answer["freeze"], {"outcome": BUSY, "max_round": round_number})
+            answer = exchange.receive()
+            self.assertEqual((answer["status"], status(grid)["rounds_failed"]), ("OK", 0))
 
     def test_writers_go_on_and_the_file_does_not_see_them(self):
         with Grid(nodes=2, segment_size=4 * MIB, snapd=True, snapshot=BUSY_SNAPSHOT + " rate_limit = 8MiB") as grid:

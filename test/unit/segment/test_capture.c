@@ -81,7 +81,9 @@ static void capture_shows_the_state_at_the_cut(void **state)
         assert_int_equal(capture_preserved(capture), PAGES);
         DONE(segment_add(segment, 1, 5 * PAGE_BYTES - 3, 77, &word));
         assert_int_equal(capture_preserved(capture), PAGES); /* once each */
+        uint32_t progress = segment_capture_progress(segment);
         assert_captured(capture, round);
+        assert_int_equal(segment_capture_progress(segment) - progress, (SIZE + CAPTURE_WINDOW_BYTES - 1) / CAPTURE_WINDOW_BYTES);
         capture_end(capture, round);
         assert_false(capture_is_live(capture, round));
     }
