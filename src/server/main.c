@@ -134,6 +134,7 @@ int main(int argc, char **argv)
     if (own.reset && own.restore_path)
         return daemon_usage_error(&program, "--reset deletes what --restore brings: give one of them");
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a log file at its limit costs lines, not the server */
     struct config config;
     uint32_t node = 0;
     if (daemon_configure(&program, &given, &config, &node) != MCOMP_OK)

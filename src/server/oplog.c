@@ -48,6 +48,7 @@ struct oplog {
     char *text;         /* owned, TEXT_BYTES; writing thread only */
     int fd;             /* writing thread only, once it runs */
     bool failing;       /* the last write failed, which was logged; writing thread only */
+    bool torn;          /* and the file ends within a line; writing thread only */
     _Atomic uint64_t lines, lost; /* lost: could not be written to the file */
     pthread_t thread;
     pthread_mutex_t lock; /* guards: stopping, reopen, wake */
@@ -166,27 +167,50 @@ static size_t format_record(const struct record *record, char *line)
     return (size_t)n;
 }
 
+/** Write as much as the file takes. Returns how much; less than wanted, and errno, when it takes no more. */
+static size_t write_some(int fd, const char *text, size_t bytes)
+{
+    size_t at = 0;
+    while (at < bytes) {
+        ssize_t n = write(fd, text + at, bytes - at);
+        if (n > 0) {
+            at += (size_t)n;
+        } else if (n == 0 || errno != EINTR) {
+            errno = n == 0 ? EIO : errno;
+            break;
+        }
+    }
+    return at;
+}
+
+static uint64_t count_lines(const char *text, size_t bytes)
+{
+    uint64_t lines = 0;
+    for (const char *at = text; (at = memchr(at, '\n', bytes - (size_t)(at - text))); at++)
+        lines++;
+    return lines;
+}
+
 static void write_text(struct oplog *log, const char *text, size_t bytes, uint64_t lines)
 {
-    while (bytes) {
-        ssize_t n = write(log->fd, text, bytes);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            atomic_fetch_add_explicit(&log->lost, lines, memory_order_relaxed);
-            if (!log->failing) {
-                struct err err;
-                err_sys(&err, n < 0 ? errno : EIO, "write %s: lines are being lost", log->path);
-                log_err(LOG_ERROR, "oplog", "write", "", &err);
-            }
-            log->failing = true;
-            return;
-        }
-        text += n;
-        bytes -= (size_t)n;
+    if (log->torn)
+        log->torn = write_some(log->fd, "\n", 1) == 0;
+    size_t written = log->torn ? 0 : write_some(log->fd, text, bytes);
+    if (written == bytes) {
+        log->failing = false;
+        atomic_fetch_add_explicit(&log->lines, lines, memory_order_relaxed);
+        return;
     }
-    log->failing = false;
-    atomic_fetch_add_explicit(&log->lines, lines, memory_order_relaxed);
+    if (!log->failing) {
+        struct err err;
+        err_sys(&err, errno, "write %s: lines are being lost", log->path);
+        log_err(LOG_ERROR, "oplog", "write", "", &err);
+    }
+    log->failing = true;
+    log->torn |= written > 0 && text[written - 1] != '\n';
+    uint64_t whole = count_lines(text, written);
+    atomic_fetch_add_explicit(&log->lines, whole, memory_order_relaxed);
+    atomic_fetch_add_explicit(&log->lost, lines - whole, memory_order_relaxed);
 }
 
 /** Write everything that the rings hold now. */
@@ -223,6 +247,7 @@ static void reopen_file(struct oplog *log)
     }
     close(log->fd);
     log->fd = fd;
+    log->torn = false;
 }
 
 static void *writer_main(void *arg)

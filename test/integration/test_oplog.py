@@ -3,6 +3,8 @@
 """The operation log: what is in it, in which form, and that what it drops is counted."""
 import os
 import re
+import resource
+import signal
 import sys
 import unittest
 
@@ -75,6 +77,28 @@ class OperationLog(unittest.TestCase):
             grid.stop()
             self.assertEqual(len(self.lines(grid)), status["oplog_lines"])
 
+    def test_log_that_is_stuck_slows_nothing_and_its_drops_are_counted(self):
+        count, batch = 40000, 500
+        with Grid(oplog='file = "ops.log"', start=False) as grid:
+            os.mkfifo(grid.path("ops.log"))  # takes 64 KiB, and no more before somebody reads it
+            reader = os.open(grid.path("ops.log"), os.O_RDONLY | os.O_NONBLOCK)
+            self.addCleanup(os.close, reader)
+            grid.start()
+            with Connection(grid.port()) as node:
+                for first in range(0, count, batch):
+                    node.raw(request("write", 1, address=0, data=b"12345678") * batch)
+                    for _ in range(batch):
+                        self.assertEqual(node.receive()["status"], "OK")
+                dropped = node.call("status")["node_status"]["oplog_dropped"]
+            self.assertGreater(dropped, 0)
+            os.set_blocking(reader, True)
+            grid.servers[0].kill(signal.SIGTERM)
+            with open(reader, encoding="utf-8", closefd=False) as file:
+                lines = file.read().splitlines()
+            self.assertEqual(len(lines), count - dropped)
+            for line in lines:
+                self.assertRegex(line, LINE)
+
     def test_full_device_costs_lines_and_nothing_else(self):
         if not os.path.exists("/dev/full"):
             self.skipTest("no /dev/full")
@@ -83,6 +107,27 @@ class OperationLog(unittest.TestCase):
                 self.assertEqual(node.call("write", address=i, data=b"x")["status"], "OK")
             wait_until(lambda: node.call("status")["node_status"]["oplog_dropped"] == 100, what="100 lines counted as dropped")
             self.assertIn("No space left", grid.servers[0].log())
+
+    def test_file_that_takes_half_a_line_goes_on_with_a_whole_one(self):
+        with Grid(oplog='file = "ops.log"') as grid, Connection(grid.port()) as node:
+            def write_until(condition, what):
+                def step():
+                    self.assertEqual(node.call("write", address=8, data=b"x")["status"], "OK")
+                    return condition(node.call("status")["node_status"])
+                return wait_until(step, what=what)
+            write_until(lambda status: status["oplog_lines"] > 0, "the first line")
+            limits = resource.prlimit(grid.servers[0].pid, resource.RLIMIT_FSIZE)
+            resource.prlimit(grid.servers[0].pid, resource.RLIMIT_FSIZE, (5000, limits[1]))
+            lost = write_until(lambda status: status["oplog_dropped"], "lines counted as dropped")
+            self.assertEqual(os.path.getsize(grid.path("ops.log")), 5000)
+            resource.prlimit(grid.servers[0].pid, resource.RLIMIT_FSIZE, limits)
+            before = node.call("status")["node_status"]["oplog_lines"]
+            write_until(lambda status: status["oplog_lines"] > before, "a line after the limit was lifted")
+            grid.stop()
+            with open(grid.path("ops.log"), encoding="utf-8") as file:
+                odd = [line for line in file.read().splitlines() if not LINE.match(line)]
+            self.assertGreater(lost, 0)
+            self.assertLessEqual(len(odd), 1, "the one that was cut")
 
     def test_folder_that_does_not_exist_is_said_at_start(self):
         with Grid(oplog='file = "nowhere/ops.log"', start=False) as grid:
