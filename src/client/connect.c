@@ -3,9 +3,7 @@
 #include "client/engine.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <netinet/tcp.h>
-#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 

@@ -53,6 +53,7 @@ struct fake_server {
     size_t step_at, step_count;
     struct fake_hello hello;
     struct held *held; /* newest first */
+    uint64_t random;           /* of FAKE_MUTATED; the same in each run */
     unsigned requests, accepted, open, drops, client_faults;
     struct fake_seen seen[SEEN_MAX];
     bool paused, stop, drop_all, refuse, release, release_reversed;
@@ -149,6 +150,42 @@ static void note_request(struct fake_server *server, const struct wire_request *
     pthread_cond_broadcast(&server->changed);
 }
 
+static uint64_t next_random(struct fake_server *server)
+{
+    server->random = server->random * 6364136223846793005u + 1442695040888963407u;
+    return server->random >> 33;
+}
+
+/** Mostly near the beginning, where lengths and tags stand. */
+static size_t random_place(struct fake_server *server, size_t count)
+{
+    size_t reach = next_random(server) % 4 == 0 || count < 32 ? count : 32;
+    return (size_t)(next_random(server) % reach);
+}
+
+static bool send_mutated(struct fake_server *server, int fd, const struct fake_answer *answer)
+{
+    size_t count = answer->count, extra = 16;
+    uint8_t *bytes = malloc(count + extra);
+    memcpy(bytes, answer->bytes, count);
+    switch (next_random(server) % 4) {
+    case 0:
+        count = random_place(server, count);
+        break;
+    case 1:
+        for (size_t i = 0; i < extra; i++)
+            bytes[count++] = (uint8_t)next_random(server);
+        break;
+    default:
+        for (uint64_t i = next_random(server) % 4; i < 4; i++)
+            bytes[random_place(server, count)] = (uint8_t)next_random(server);
+        break;
+    }
+    bool ok = send_all(server, fd, bytes, count);
+    free(bytes);
+    return ok;
+}
+
 /** false: the connection is to be closed. */
 static bool act(struct fake_server *server, struct connection *connection, enum fake_action action, struct fake_answer *answer)
 {
@@ -176,6 +213,8 @@ static bool act(struct fake_server *server, struct connection *connection, enum 
         return send_all(server, fd, (const uint8_t *)"\x03\x08\x12\xff", 4);
     case FAKE_TOO_LONG:
         return send_all(server, fd, (const uint8_t *)"\xff\xff\xff\xff\x7f\x08", 6);
+    case FAKE_MUTATED:
+        return send_mutated(server, fd, answer);
     case FAKE_TWICE:
         return send_all(server, fd, answer->bytes, answer->count) && send_all(server, fd, answer->bytes, answer->count);
     default:

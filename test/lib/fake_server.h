@@ -27,6 +27,7 @@ enum fake_action {
     FAKE_GARBAGE,      /* send what is no frame */
     FAKE_MALFORMED,    /* send a frame whose message is malformed */
     FAKE_TOO_LONG,     /* announce a frame over every limit */
+    FAKE_MUTATED,      /* the answer with a few bytes changed, cut off or added at random */
     FAKE_WRONG_LENGTH, /* a read of one byte less than was asked for; a multi of one range too few; a swap that contradicts the value found */
     FAKE_WRONG_KIND,   /* the result of another operation; for a write, of a read of the same length; a multi of one range too many */
     FAKE_WRONG_ID,

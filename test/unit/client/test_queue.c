@@ -278,7 +278,7 @@ static void long_calls_are_sent_by_and_by(void **state)
     struct record records[3] = {{0}}, short_one = {0};
     uint8_t *in = malloc(3 * K), small[8];
     (void)state;
-    SCRIPT(0, {.action = FAKE_HOLD, .times = 17});
+    SCRIPT(0, {.action = FAKE_HOLD, .times = 16});
     for (size_t i = 0; i < 3; i++)
         ASSERT_OK(mcomp_queue_read(queue, 0, in + i * K, K, 0, record_completion, &records[i], &fixture.error));
     ASSERT_OK(mcomp_queue_read(queue, 4096, small, sizeof small, 0, record_completion, &short_one, &fixture.error));
@@ -293,6 +293,9 @@ static void long_calls_are_sent_by_and_by(void **state)
     fake_server_release(server(0), false);
     run_all(queue);
     assert_int_equal(fake_server_requests(server(0)), 3 * K / MAX_MESSAGE + 1);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(records[i].status, MCOMP_OK);
+    assert_int_equal(short_one.status, MCOMP_OK);
     free(in);
 }
 
