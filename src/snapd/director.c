@@ -291,9 +291,13 @@ static bool may_end(const struct director *director, uint64_t now_ns)
     return director->stopping && (now_ns >= director->stop_ns || peers_are_drained(&director->peers));
 }
 
-/** Every event ends here: whatever is due now is done, and the timer set for what is due next. */
-static void settle(struct director *director)
+/** Whatever is due now is done, and the timer set for what is due next. Every event ends here, but not at once: all that has arrived comes before what is
+ *  late, so that a leader that could not run for a while does not take its own absence for the nodes' silence. */
+static void due_cb(struct ev_loop *loop, ev_timer *watcher, int events)
 {
+    (void)loop;
+    (void)events;
+    struct director *director = watcher->data;
     uint64_t now_ns = clock_mono_ns();
     runner_on_time(&director->runner, now_ns);
     if (may_end(director, now_ns))
@@ -321,11 +325,9 @@ static void settle(struct director *director)
     arm(director, now_ns);
 }
 
-static void due_cb(struct ev_loop *loop, ev_timer *watcher, int events)
+static void settle_soon(struct director *director)
 {
-    (void)loop;
-    (void)events;
-    settle(watcher->data);
+    ev_feed_event(director->loop, &director->due, EV_TIMER);
 }
 
 static void begin_stop(struct director *director)
@@ -355,7 +357,7 @@ static void wake_cb(struct ev_loop *loop, ev_async *watcher, int events)
     visit_waiting(director, keep_unless_abandoned, NULL);
     if (stop)
         begin_stop(director);
-    settle(director);
+    settle_soon(director);
 }
 
 static void answer_cb(void *arg, uint32_t node, const struct peer_call *call, const struct exchange_response *response)
@@ -363,20 +365,20 @@ static void answer_cb(void *arg, uint32_t node, const struct peer_call *call, co
     struct director *director = arg;
     leader_on_heard(&director->leader, node);
     runner_on_answer(&director->runner, node, call, response, clock_mono_ns());
-    settle(director);
+    settle_soon(director);
 }
 
 static void lost_cb(void *arg, uint32_t node, const struct err *err)
 {
     struct director *director = arg;
     runner_on_lost(&director->runner, node, err, clock_mono_ns());
-    ev_feed_event(director->loop, &director->due, EV_TIMER); /* settle, but not in the midst of what lost it */
+    settle_soon(director);
 }
 
 static void *director_main(void *arg)
 {
     struct director *director = arg;
-    ev_feed_event(director->loop, &director->due, EV_TIMER);
+    settle_soon(director);
     ev_run(director->loop, 0);
     for (struct task *task; (task = task_list_take(&director->lists));) {
         task_answer(task, MCOMP_UNAVAILABLE, "the snapshot process is being stopped");
@@ -446,7 +448,7 @@ enum mcomp_status director_start(struct director **out, struct snapd *snapd, str
     director->loop = loop;
     inbox_open(&director->inbox, loop, wake_cb, director);
     ev_init(&director->due, due_cb);
-    ev_set_priority(&director->due, EV_MINPRI); /* what has arrived comes before what is late */
+    ev_set_priority(&director->due, EV_MINPRI);
     director->due.data = director;
     leader_init(&director->leader, snapd->node, config->nodes, config->snapshot.takeover_ns, now_ns);
     director->led = director->leader.leads;

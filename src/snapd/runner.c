@@ -10,6 +10,7 @@
 #include "snapd/member.h"
 #include "snapd/snapd.h"
 
+#define SLOW_DISK_NS 10000000u
 #define WRITTEN_BY "mcomp-snapd " MCOMP_VERSION
 
 static void carry_out(struct runner *runner, const struct round_effects *effects, uint64_t now_ns);
@@ -208,6 +209,7 @@ static enum mcomp_status check_pull(const struct runner *runner, uint32_t node, 
 static enum mcomp_status put_chunks(struct runner *runner, uint32_t node, const struct exchange_pull *pull, uint32_t *fault, struct err *err)
 {
     enum mcomp_status code = MCOMP_OK;
+    uint64_t begin_ns = clock_mono_ns(), end_ns;
     *fault = node;
     for (uint32_t i = 0; i < pull->chunks && code == MCOMP_OK; i++) {
         code = snapshot_writer_put(runner->writer, &pull->chunk[i], err);
@@ -215,6 +217,10 @@ static enum mcomp_status put_chunks(struct runner *runner, uint32_t node, const 
             *fault = UINT32_MAX;
     }
     runner->file_bytes = snapshot_writer_bytes(runner->writer);
+    end_ns = clock_mono_ns();
+    if (end_ns - begin_ns > SLOW_DISK_NS) /* what the others sent meanwhile is not read yet: that was not their silence */
+        for (uint32_t i = 0; i < runner->round.nodes; i++)
+            round_on_progress(&runner->round, i, end_ns);
     return code;
 }
 
@@ -231,7 +237,7 @@ static void answered_pull(struct runner *runner, uint32_t node, const struct exc
     }
     runner->preserved[node] = pull->pages_preserved;
     collect_on_answer(&runner->collect, node);
-    round_on_progress(&runner->round, node, clock_mono_ns()); /* not now_ns: a slow disk of ours is not the node's silence */
+    round_on_progress(&runner->round, node, clock_mono_ns());
     if (!collect_is_complete(&runner->collect, node)) {
         pump(runner);
         runner->changed(runner->arg);
