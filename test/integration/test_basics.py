@@ -3,13 +3,14 @@
 """Every operation, through the command line and on the wire, on one node and across the borders of nodes."""
 import json
 import os
+import socket
 import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import case  # noqa: E402
 from grid import Grid  # noqa: E402
-from wire import Connection, frame, encode, varint  # noqa: E402
+from wire import Connection, frame, encode, request, varint  # noqa: E402
 
 K = 1 << 20
 WORD = 1 << 64
@@ -205,6 +206,30 @@ class Wire(unittest.TestCase):
             answer = self.node.receive()
             at, length = wanted.pop(answer["id"])
             self.assertEqual(answer["read"]["data"], data[at:at + length])
+
+    def test_read_leaves_its_range_free_for_writers(self):
+        for length in (8, 16 << 10, 200 << 10, K):  # copied; sent from the segment; over the border of stripes; the whole segment
+            self.assertEqual(self.node.call("read", address=K, length=length)["status"], "OK")
+            self.assertEqual(self.node.call("write", address=K, data=b"f" * length)["status"], "OK")
+
+    def test_request_that_waited_for_longer_than_its_deadline_is_not_begun(self):
+        with Grid(segment_size="4MiB", server="workers = 1") as grid, Connection(grid.port()) as node:
+            # Some ms of work for the worker, received at once with the request that has 1 ms.
+            long = [request("multi", i, reads=[{"address": 0, "length": 2048}] * 1024) for i in range(1, 31)]
+            node.raw(b"".join(long) + request("write", 31, timeout_ms=1, address=0, data=b"late" * 20000))
+            answers = {answer["id"]: answer["status"] for answer in (node.receive() for _ in range(31))}
+            self.assertEqual(answers, {**{i: "OK" for i in range(1, 31)}, 31: "DEADLINE_EXCEEDED"})
+            self.assertEqual(node.call("read", address=0, length=4)["read"]["data"], bytes(4))
+
+    def test_what_came_before_the_end_of_sending_is_answered(self):
+        with Connection(self.grid.port(1), receive_buffer=4096) as node:
+            lengths = (8, 4096, 20 << 10, 200 << 10)  # inline, direct, by workers; more than the socket takes at once
+            node.raw(b"".join(request("read", i + 1, address=K, length=lengths[i % 4]) for i in range(200)))
+            node.raw(b"".join(request("write", i + 1, address=K, data=b"h" * lengths[i % 4]) for i in range(200, 220)))
+            node.socket.shutdown(socket.SHUT_WR)
+            answers = node.until_closed()
+            self.assertEqual({answer["id"] for answer in answers}, set(range(1, 221)))
+            self.assertEqual({answer["status"] for answer in answers}, {"OK"})
 
     def test_deadline_zero_means_none_and_a_long_one_is_met(self):
         self.assertEqual(self.status_of("read", timeout_ms=0, address=K, length=8), "OK")

@@ -177,7 +177,7 @@ class Slow(Hostile):
         with Grid(segment_size="8MiB", server='stall_timeout = "60s" max_buffers = "32MiB"') as grid, Connection(grid.port()) as other:
             before = own_memory_bytes(grid.servers[0].pid)
             wanted = b"".join(request("read", i + 1, address=0, length=4 * MIB) for i in range(200))
-            for _ in range(10):
+            for _ in range(60):
                 node = self.enterContext(Connection(grid.port(), receive_buffer=4096))
                 node.raw(wanted)
             largest, unread = 0, 0
@@ -188,7 +188,8 @@ class Slow(Hostile):
             self.assertGreater(unread, 0)
             if not sanitized():
                 self.assertLess(largest, 64 * MIB)
-            self.assertLess(status_of(other)["read"]["count"], 200 * 20 + 2000, "the requests wait in the stream")
+            read = status_of(other)["read"]
+            self.assertLess(read["count"] - read["errors"], 200 * 20 + 2000, "the requests wait in the stream, or are refused")
 
     def test_client_that_reads_late_gets_everything(self):
         count = 40

@@ -294,6 +294,39 @@ static void answer_that_comes_twice(void **state)
     ASSERT_OK(mcomp_read(fixture.grid, 0, in, sizeof in, 0, &fixture.error));
 }
 
+struct twice {
+    struct mcomp_queue *queue;
+    struct record second;
+    uint8_t first_bytes[4], second_bytes[4];
+};
+
+static void read_something_else(void *arg, const struct mcomp_completion *completion)
+{
+    struct twice *twice = arg;
+    assert_int_equal(completion->status, MCOMP_OK);
+    ASSERT_OK(mcomp_queue_read(twice->queue, 50, twice->second_bytes, 4, 0, record_completion, &twice->second, &fixture.error));
+    mcomp_queue_flush(twice->queue); /* under way before the rest of what was received is looked at */
+}
+
+/* An answer that comes twice is not taken for that of the next request, though this one has the place of the first. */
+static void answer_that_comes_twice_answers_no_other(void **state)
+{
+    struct twice twice = {0};
+    (void)state;
+    fake_server_poke(server(0), 0, "one", 4);
+    fake_server_poke(server(0), 50, "two", 4);
+    SCRIPT(0, {.action = FAKE_TWICE});
+    ASSERT_OK(mcomp_queue_open(fixture.grid, &twice.queue, &fixture.error));
+    ASSERT_OK(mcomp_queue_read(twice.queue, 0, twice.first_bytes, 4, 0, read_something_else, &twice, &fixture.error));
+    run_all(twice.queue);
+    assert_int_equal(twice.second.count, 1);
+    if (twice.second.status == MCOMP_OK)
+        assert_memory_equal(twice.second_bytes, "two", 4);
+    else
+        assert_int_equal(twice.second.status, MCOMP_INTERNAL);
+    mcomp_queue_close(twice.queue);
+}
+
 static void refusals_are_final_and_quoted(void **state)
 {
     static const struct {
@@ -354,6 +387,7 @@ static void busy_until_the_time_is_over(void **state)
     assert_contains(fixture.error.text, "told to refuse");
     assert_one_span(&fixture.error, 0, sizeof data, MCOMP_NOT_DONE);
     assert_int_equal(fake_server_connections(server(0)), 1);
+    assert_in_range(fake_server_requests(server(0)), 1, 12); /* 60 ms with pauses of 5 ms and more, and longer each time */
 }
 
 int main(void)
@@ -373,6 +407,7 @@ int main(void)
         FIXTURE_TEST(answer_to_half_a_request),
         FIXTURE_TEST(multi_with_too_few_or_too_many_answers),
         FIXTURE_TEST(answer_that_comes_twice),
+        FIXTURE_TEST(answer_that_comes_twice_answers_no_other),
         FIXTURE_TEST(refusals_are_final_and_quoted),
         FIXTURE_TEST(busy_node_is_asked_again),
         FIXTURE_TEST(busy_until_the_time_is_over),

@@ -431,6 +431,30 @@ static void one_callback_each_in_disorder(void **state)
     assert_true(good > 0);
 }
 
+/* However much is wanted, what is under way on a connection is bounded; the rest follows as answers come. */
+static void window_bounds_what_is_under_way(void **state)
+{
+    enum { COUNT = 48 };
+    struct record record = {0};
+    uint8_t *bytes = malloc(K);
+    (void)state;
+    SCRIPT(0, {.action = FAKE_HOLD, .times = 16});
+    for (unsigned i = 0; i < COUNT; i++) /* into the same memory */
+        ASSERT_OK(mcomp_queue_read(queue, 0, bytes, MAX_MESSAGE, 0, record_completion, &record, &fixture.error));
+    while (fake_server_requests(server(0)) < 16)
+        mcomp_queue_run(queue, 1);
+    mcomp_queue_flush(queue);
+    ASSERT_OK(mcomp_queue_read(queue, K, bytes, 1, 0, record_completion, &record, &fixture.error)); /* the other node has a window of its own */
+    while (record.count == 0)
+        mcomp_queue_run(queue, -1);
+    assert_int_equal(fake_server_requests(server(0)), 16);
+    fake_server_release(server(0), true);
+    run_all(queue);
+    assert_int_equal(record.count, COUNT + 1);
+    assert_int_equal(fake_server_requests(server(0)), COUNT);
+    free(bytes);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -450,6 +474,7 @@ int main(void)
         QUEUE_TEST(closing_cancels),
         QUEUE_TEST(closing_accepts_nothing_more),
         QUEUE_TEST(one_callback_each_in_disorder),
+        QUEUE_TEST(window_bounds_what_is_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
