@@ -144,7 +144,8 @@ static void close_gate(struct world *world, uint32_t node, uint64_t lease_ns)
     server->closed_stopped = server->process.stopped_total;
     server->closed_lease_ns = lease_ns;
     world->hot_until_ns = world->now_ns + HOT_NS;
-    events_add(world, 4 * lease_ns, &(struct event){.run = watch_gate, .role = ROLE_SERVER, .node = node, .life = server->process.life, .message.ns = world->now_ns});
+    struct event watch = {.run = watch_gate, .role = ROLE_SERVER, .node = node, .life = server->process.life, .message.ns = world->now_ns};
+    events_add(world, 4 * lease_ns, &watch);
 }
 
 static void open_gate(struct world *world, uint32_t node, bool cut)
