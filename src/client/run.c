@@ -89,6 +89,8 @@ static void flush_dirty(struct mcomp_queue *queue)
 
 void mcomp_queue_flush(struct mcomp_queue *queue)
 {
+    if (queue->closing)
+        return; /* what waits is about to be cancelled */
     if (queue->dirty) {
         queue->now_ns = clock_mono_ns();
         flush_dirty(queue);

@@ -368,19 +368,27 @@ static void submit_while_closing(void *arg, const struct mcomp_completion *compl
     uint8_t byte;
     record_completion(arg, completion);
     assert_int_equal(mcomp_queue_read(closing, 0, &byte, 1, 0, record_completion, &record, NULL), MCOMP_CANCELLED);
+    mcomp_queue_flush(closing); /* nor are those sent that will be cancelled next */
+    assert_int_equal(mcomp_queue_run(closing, 0), 0);
 }
 
 static void closing_accepts_nothing_more(void **state)
 {
-    struct record records[3] = {{0}};
+    struct record connect = {0}, records[3] = {{0}};
     uint8_t byte;
     (void)state;
     ASSERT_OK(mcomp_queue_open(fixture.grid, &closing, &fixture.error));
+    ASSERT_OK(mcomp_queue_read(closing, 0, &byte, 1, 0, record_completion, &connect, &fixture.error));
+    run_all(closing);
     for (size_t i = 0; i < 3; i++)
-        ASSERT_OK(mcomp_queue_read(closing, 0, &byte, 1, 0, submit_while_closing, &records[i], &fixture.error));
+        ASSERT_OK(mcomp_queue_fetch_add(closing, 0, 1, 0, submit_while_closing, &records[i], &fixture.error));
     mcomp_queue_close(closing);
-    for (size_t i = 0; i < 3; i++)
+    for (size_t i = 0; i < 3; i++) {
         assert_int_equal(records[i].count, 1);
+        assert_int_equal(records[i].status, MCOMP_CANCELLED);
+        assert_one_span(&records[i].error, 0, 8, MCOMP_NOT_DONE);
+    }
+    assert_int_equal(fake_server_requests(server(0)), 1);
 }
 
 /* Everything at once on one queue, with connections lost and answers refused in the middle: each submission has its one callback. */
