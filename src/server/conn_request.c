@@ -12,6 +12,7 @@
 #include "server/io.h"
 
 #define DIRECT_READ_BYTES (16u << 10) /* reads from here on are sent from the segment without a copy of ours */
+#define DIRECT_READ_MAX (4u << 20)    /* up to here: what the socket does not take is copied, and the thread's other clients wait for that */
 #define SERVER_JOBS_MAX 1024u         /* jobs of one I/O thread in flight */
 
 void conn_log(struct conn *conn, enum mcomp_status code, const char *op, const char *what)
@@ -167,7 +168,7 @@ bool conn_execute(struct conn *conn, bool decoded, const struct wire_request *re
         answer_error(conn, request, code, err.text);
         return true;
     }
-    if (request->op == WIRE_OP_READ && request->length >= DIRECT_READ_BYTES) {
+    if (request->op == WIRE_OP_READ && request->length >= DIRECT_READ_BYTES && request->length <= DIRECT_READ_MAX) {
         if (server_over_budget(server)) {
             answer_error(conn, request, MCOMP_RESOURCE_EXHAUSTED, "clients do not take their answers, and the node's buffers are full; try later");
             return true;

@@ -230,6 +230,19 @@ class Wire(unittest.TestCase):
             answers = node.until_closed()
             self.assertEqual({answer["id"] for answer in answers}, set(range(1, 221)))
             self.assertEqual({answer["status"] for answer in answers}, {"OK"})
+        with Connection(self.grid.port(1)) as node:  # short requests that are long work: in flight when the end is seen
+            node.raw(b"".join(request("multi", i + 1, reads=[{"address": K, "length": 1000}] * 1024) for i in range(40)))
+            node.socket.shutdown(socket.SHUT_WR)
+            self.assertEqual({answer["id"] for answer in node.until_closed()}, set(range(1, 41)))
+
+    def test_very_long_read_is_left_to_the_workers(self):
+        with Grid(segment_size="16MiB", server='max_message = "16MiB"') as grid, Connection(grid.port()) as node:
+            node.call("write", address=5 * K, data=b"long")
+            jobs = node.call("status")["node_status"]["jobs_handed_to_workers"]
+            for length, more in ((4 * K, 0), (4 * K + 1, 1), (16 * K, 2)):  # others wait while a read is sent from the segment
+                data = node.call("read", address=0, length=length)["read"]["data"]
+                self.assertEqual(data, (bytes(5 * K) + b"long" + bytes(11 * K))[:length])
+                self.assertEqual(node.call("status")["node_status"]["jobs_handed_to_workers"], jobs + more)
 
     def test_deadline_zero_means_none_and_a_long_one_is_met(self):
         self.assertEqual(self.status_of("read", timeout_ms=0, address=K, length=8), "OK")
