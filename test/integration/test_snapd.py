@@ -7,14 +7,16 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import case  # noqa: E402
 from grid import Grid, program, sanitized  # noqa: E402
-from snapshots import BUSY, COLLECT, FROZEN, IDLE, OLD, ZSTD, Exchange, File, directory, files, status, take  # noqa: E402
+from snapshots import BUSY, COLLECT, FROZEN, IDLE, OLD, SCHEMA, ZSTD  # noqa: E402
+from snapshots import Exchange, File, directory, encode_chunk, files, status, take  # noqa: E402
 from waiting import own_memory_bytes, wait_until  # noqa: E402
-from wire import Closed, Connection, frame, varint  # noqa: E402
+from wire import Closed, Connection, decode, encode, frame, take_varint, varint  # noqa: E402
 
 MIB = 1 << 20
 K = 2 * MIB + 3 * 4096  # the last window of a segment is not a full one
@@ -356,6 +358,131 @@ class Failures(unittest.TestCase):
             grid.start_snapd(0)
             self.assertEqual(files(directory(grid)), ([], []))
             self.assertIn("removed 1 file", grid.snapds[0].log())
+
+
+class FakeNode:
+    """A snapshot process for one connection at a time, in a thread. It has one page of data and does what is right, except that `pull` makes the
+    answers to Pull: pull(request) returns the frames to send, or None to close the connection."""
+
+    def __init__(self, grid, node, pull):
+        self.pull = pull
+        self.connection = None
+        self.listening = socket.create_server(("127.0.0.1", grid.snapshot_port(node)), reuse_port=False)
+        self.thread = threading.Thread(target=self.serve)
+        self.thread.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.listening.shutdown(socket.SHUT_RDWR)
+        try:
+            if self.connection:
+                self.connection.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass  # closed already
+        self.thread.join()
+        self.listening.close()
+
+    def serve(self):
+        while True:
+            try:
+                self.connection, _ = self.listening.accept()
+            except OSError:
+                return
+            with self.connection:
+                try:
+                    self.talk(self.connection)
+                except ConnectionError:
+                    pass  # the leader has heard enough, or it ends
+
+    def answers(self, request):
+        if "pull" in request:
+            return self.pull(request)
+        body = {"id": request["id"], "status": 1}
+        if "freeze" in request:
+            body["freeze"] = {"outcome": FROZEN, "max_round": request["freeze"]["round"]}
+        elif "cut" in request:
+            body["cut"] = {"done": True, "pause_ns": 5}
+        return [frame(encode("Response", body, SCHEMA))]
+
+    def talk(self, connection):
+        buffer = b""
+        while True:
+            data = connection.recv(65536)
+            if not data:
+                return
+            buffer += data
+            while True:
+                size, at = take_varint(buffer, 0)
+                if size is None or len(buffer) - at < size:
+                    break
+                request = decode("Request", buffer[at:at + size], SCHEMA)
+                buffer = buffer[at + size:]
+                answers = self.answers(request)
+                if answers is None:
+                    return
+                for answer in answers:
+                    connection.sendall(answer)
+
+
+def pull_answer(request, chunks, next_offset=4096, complete=True):
+    result = b"\x08" + varint(next_offset) + b"".join(b"\x12" + varint(len(chunk)) + chunk for chunk in chunks) + (b"\x18\x01" if complete else b"")
+    return [frame(b"\x08" + varint(request["id"]) + b"\x10\x01\x5a" + varint(len(result)) + result)]
+
+
+class Nonsense(unittest.TestCase):
+    """Node 1 of a grid of single pages is one that errs, or lies."""
+    page = bytes(range(256)) * 16
+
+    def rounds(self, pull, *says, code=None):
+        with Grid(nodes=2, segment_size=4096, snapd=True, start=False) as grid:
+            grid.start(0)
+            grid.start_snapd(0)
+            with FakeNode(grid, 1, pull):
+                answer = take(grid)
+            if not says:
+                self.assertEqual(answer["status"], "OK", answer["message"])
+                return File(os.path.join(directory(grid), answer["take_snapshot"]["file"]))
+            self.assertEqual(answer["status"], code or "INTERNAL", answer["message"])
+            for text in ("node 1: ", *says):
+                self.assertIn(text, answer["message"])
+            self.assertEqual(files(directory(grid)), ([], []))
+            return None
+
+    def test_a_node_that_does_what_is_right(self):
+        file = self.rounds(lambda request: pull_answer(request, [encode_chunk(4096, 1, self.page)]))
+        self.assertEqual(file.image(), bytes(4096) + self.page)
+
+    def test_bytes_that_changed_on_the_way(self):
+        self.rounds(lambda request: pull_answer(request, [encode_chunk(4096, 1, self.page, crc=1)]), "CRC-32C", code="DATA_LOSS")
+
+    def test_pages_of_another_node(self):
+        self.rounds(lambda request: pull_answer(request, [encode_chunk(0, 1, self.page)]), "it sent pages of address 0")
+        self.rounds(lambda request: pull_answer(request, [encode_chunk(8192, 1, self.page)]), "it sent pages of address 8192")
+
+    def test_pages_that_the_window_does_not_have(self):
+        self.rounds(lambda request: pull_answer(request, [encode_chunk(4096, 3, self.page * 2)]), "its window has 1", code="INVALID_ARGUMENT")
+
+    def test_the_same_window_twice(self):
+        self.rounds(lambda request: pull_answer(request, [encode_chunk(4096, 1, self.page)] * 2), "4096", code="INVALID_ARGUMENT")
+
+    def test_more_or_less_than_was_asked_for(self):
+        for next_offset in (0, 2048, 8192, 1 << 60):
+            self.rounds(lambda request, at=next_offset: pull_answer(request, [], next_offset=at), f"up to offset {next_offset}")
+
+    def test_a_last_part_that_is_not_said_to_be_valid(self):
+        self.rounds(lambda request: pull_answer(request, [encode_chunk(4096, 1, self.page)], complete=False), "valid to its end")
+
+    def test_answers_that_are_none(self):
+        self.rounds(lambda request: [b"\xff" * 10], "not a varint", code="UNAVAILABLE")
+        self.rounds(lambda request: [varint(1 << 30)], "over the limit", code="UNAVAILABLE")
+        self.rounds(lambda request: [frame(b"\x08\x63\x10\x01")], "no answer to anything", code="UNAVAILABLE")
+        self.rounds(lambda request: [frame(b"\x08" + varint(request["id"]) + b"\x10\x01")], "something else than was asked for")
+        self.rounds(lambda request: [frame(b"\x08" + varint(request["id"]) + b"\x10\x01\x5a\x02\x12\x05")], "something else than was asked for")
+
+    def test_a_connection_that_ends(self):
+        self.rounds(lambda request: None, "closed the connection", code="UNAVAILABLE")
 
 
 class Requests(unittest.TestCase):

@@ -3,7 +3,7 @@
 import os
 import socket
 
-from wire import STATUS_NAME, Closed, decode, encode, frame, take_varint
+from wire import STATUS_NAME, Closed, decode, encode, frame, take_varint, varint
 
 PAGE = 4096
 CHUNK = 262144
@@ -48,6 +48,34 @@ SCHEMA = {
     "ListResult": {1: ("file", "*File")},
     "File": {1: ("name", "string"), 2: ("bytes", "uint"), 3: ("header", "Header"), 4: ("problem", "string")},
 }
+
+
+def _crc_table():
+    table = []
+    for byte in range(256):
+        for _ in range(8):
+            byte = byte >> 1 ^ (0x82f63b78 if byte & 1 else 0)
+        table.append(byte)
+    return table
+
+
+CRC_TABLE = _crc_table()
+
+
+def crc32c(data):
+    """CRC-32C, Castagnoli."""
+    crc = 0xffffffff
+    for byte in data:
+        crc = crc >> 8 ^ CRC_TABLE[(crc ^ byte) & 0xff]
+    return crc ^ 0xffffffff
+
+
+def encode_chunk(address, pages, data, crc=None, compression=NONE):
+    """A Chunk's body; crc: instead of the right one."""
+    if crc is None:
+        crc = crc32c(address.to_bytes(8, "little") + pages.to_bytes(8, "little") + data)
+    return (b"\x08" + varint(address) + b"\x11" + pages.to_bytes(8, "little") + b"\x1d" + crc.to_bytes(4, "little") + b"\x20" + varint(compression) +
+            b"\x32" + varint(len(data)) + data)
 
 
 class Exchange:
