@@ -99,6 +99,21 @@ void faults_start(struct world *world)
         world->node[i].snapd.forced = (world->fault_kinds >> 7 & 1) && rng_chance(&world->rng, 300);
 }
 
+static event_fn rival;
+
+/** Another node begins to lead, and a round of its own. */
+static void add_rival(struct world *world, uint64_t within_ns)
+{
+    if (world->fault_kinds >> 7 & 1)
+        events_add(world, rng_spread(&world->rng, US, within_ns), &(struct event){.run = rival, .role = ROLE_SNAPD, .node = any_node(world)});
+}
+
+static void rival(struct world *world, const struct event *event)
+{
+    world->node[event->node].snapd.forced = !world->calm;
+    leading_request(world, event->node);
+}
+
 void faults_spite(struct world *world, uint32_t node, enum role role)
 {
     if (world->calm || !rng_chance(&world->rng, world->spite))
@@ -107,6 +122,8 @@ void faults_spite(struct world *world, uint32_t node, enum role role)
         node = any_node(world);
     if (rng_chance(&world->rng, 300))
         role = role == ROLE_SERVER ? ROLE_SNAPD : ROLE_SERVER;
+    if (rng_chance(&world->rng, 500))
+        add_rival(world, 10 * MS);
     if (rng_chance(&world->rng, 500))
         stop(world, node, role);
     else
@@ -117,6 +134,12 @@ void faults_haunt(struct world *world, uint32_t node, uint64_t within_ns)
 {
     if (!world->calm && rng_chance(&world->rng, 4 * world->spite))
         network_haunt(world, node, rng_spread(&world->rng, US, within_ns));
+}
+
+void faults_rival(struct world *world)
+{
+    if (!world->calm && rng_chance(&world->rng, 2 * world->spite))
+        add_rival(world, 100 * MS);
 }
 
 void faults_end(struct world *world)

@@ -94,7 +94,7 @@ static void carry_out(struct world *world, uint32_t node, const struct round_eff
         end_schedule(world, node, false);
         break;
     }
-    if (effects->send == ROUND_SEND_CUT || effects->outcome == ROUND_COLLECT || effects->outcome == ROUND_COMMIT)
+    if (effects->send == ROUND_SEND_FREEZE || effects->send == ROUND_SEND_CUT || effects->outcome == ROUND_COLLECT || effects->outcome == ROUND_COMMIT)
         faults_spite(world, node, ROLE_SNAPD);
 }
 
@@ -168,12 +168,15 @@ void leading_answer(struct world *world, uint32_t node, const struct message *me
 static void begin_round(struct world *world, uint32_t node)
 {
     struct snapd *snapd = snapd_of(world, node);
+    if (world->broken != BREAK_ROUND_REUSE)
+        round_see(&snapd->round, world->node[node].memory.max_round);
     uint32_t number = round_number_after(snapd->round.seen, node);
     struct round_effects effects;
     snapd->begin_step = world->step;
     world->statistics.rounds++;
     NOTE(world, node, "leader: begins round %u", number);
     faults_haunt(world, node, 5 * MS);
+    faults_rival(world);
     schedule_on_started(&snapd->schedule);
     round_start(&snapd->round, number, world->nodes, world_local_ns(world, node), &effects);
     carry_out(world, node, &effects);

@@ -38,8 +38,9 @@ void network_send(struct world *world, const struct message *message)
         lose(world, message);
         return;
     }
-    bool hurts = (message->kind == MESSAGE_CUT || message->kind == MESSAGE_FREEZE) && !world->calm && rng_chance(&world->rng, world->spite);
-    deliver(world, message, hurts ? rng_spread(&world->rng, MS, 2 * world->lease_ns) : delay(world));
+    bool order = message->kind == MESSAGE_CUT || message->kind == MESSAGE_FREEZE || message->kind == MESSAGE_END;
+    bool hurts = order && !world->calm && rng_chance(&world->rng, 2 * world->spite);
+    deliver(world, message, hurts ? rng_spread(&world->rng, MS, 2 * ROUND_LEASE_NS) : delay(world));
     if (rng_chance(&world->rng, network->duplicates))
         deliver(world, message, delay(world) + rng_spread(&world->rng, MS, 2 * SECOND));
 }

@@ -109,8 +109,9 @@ void snapd_message(struct world *world, const struct event *event)
     uint32_t node = event->node;
     const struct message *message = &event->message;
     uint32_t life = snapd_of(world, node)->process.life;
-    if (message->kind != MESSAGE_LOST)
-        leader_on_heard(&snapd_of(world, node)->leader, message->from);
+    struct leader *leader = &snapd_of(world, node)->leader;
+    if (message->kind != MESSAGE_LOST && !(world->broken == BREAK_STUBBORN && leader->leads))
+        leader_on_heard(leader, message->from);
     switch (message->kind) {
     case MESSAGE_PING: reply(world, node, message, MESSAGE_PONG); break;
     case MESSAGE_PONG: break;

@@ -46,7 +46,7 @@ static void set_temper(struct world *world)
     world->interval_ns = rng_chance(rng, 150) ? 0 : rng_spread(rng, 50 * MS, SECOND);
     world->takeover_ns = rng_spread(rng, 100 * MS, 2 * SECOND);
     world->think_ns = rng_spread(rng, 10 * MS, 300 * MS);
-    world->store_ns = rng_spread(rng, 50 * US, 100 * MS);
+    world->store_ns = rng_spread(rng, 20 * US, rng_chance(rng, 700) ? 500 * US : 100 * MS);
     world->copy_ns = rng_spread(rng, 50 * US, 50 * MS);
     world->fault_ns = rng_spread(rng, 50 * MS, 2 * SECOND);
     world->spite = rng_chance(rng, 300) ? 0 : rng_below(rng, 150);
@@ -68,6 +68,18 @@ static void set_temper(struct world *world)
         node->clock_offset = rng_between(rng, 0, 1000 * SECOND);
         node->clock_ppm = (int64_t)rng_between(rng, 0, steady ? 400 : 1000000) - (steady ? 200 : 500000);
     }
+}
+
+/** Now and then: leaders side by side, messages slow enough for their rounds to overlap, servers that die at the worst moments and are back at once. */
+static void set_duel(struct world *world)
+{
+    world->spite = 150;
+    world->fault_kinds |= 1 << 7;
+    world->store_ns = 100 * US;
+    world->network.latency_low_ns = MS;
+    world->network.latency_high_ns = rng_between(&world->rng, 20 * MS, 80 * MS);
+    world->network.loss = 0;
+    world->network.slow = 0;
 }
 
 static void request(struct world *world, const struct event *event)
@@ -92,6 +104,8 @@ static void begin(struct world *world, uint64_t seed, enum broken broken, FILE *
     events_reset(world);
     ghost_reset(world);
     set_temper(world);
+    if (rng_chance(&world->rng, 150))
+        set_duel(world);
     faults_start(world);
     for (uint32_t i = 0; i < world->nodes; i++) {
         server_start(world, i);
@@ -119,6 +133,10 @@ static void close_down(struct world *world)
         if (world->write[i].used)
             world_find(world, VERDICT_WRONG, "write %u to node %u never ended", world->write[i].id, world->write[i].node);
     ghost_compare(world);
+    for (uint32_t i = 0; i < world->nodes; i++)
+        if (leader_node(&world->node[i].snapd.leader) != 0)
+            world_find(world, VERDICT_STUCK, "all nodes can be reached, and node %u believes that node %u leads", i,
+                       leader_node(&world->node[i].snapd.leader));
 }
 
 enum verdict world_run(struct world *world, uint64_t seed, enum broken broken, FILE *trace)

@@ -50,7 +50,8 @@
     X(NO_LEASE, WRONG, "a server never goes on by itself")                                                                             \
     X(DEAF, STUCK, "a leader does not learn from refusals")                                                                            \
     X(PATIENT, STUCK, "a leader waits for ever")                                                                                       \
-    X(CAPTURE_STAYS, STUCK, "a capture that nobody reads keeps all other rounds away")
+    X(CAPTURE_STAYS, STUCK, "a capture that nobody reads keeps all other rounds away")                                                 \
+    X(STUBBORN, STUCK, "who leads goes on to lead when an earlier node is back")
 
 enum broken {
     BREAK_NOTHING,
@@ -299,6 +300,8 @@ void faults_start(struct world *world);
 void faults_spite(struct world *world, uint32_t node, enum role role);
 /** The seed may choose to bring old messages back to the node. */
 void faults_haunt(struct world *world, uint32_t node, uint64_t within_ns);
+/** A round begins: the seed may choose to let another node lead one at the same time. */
+void faults_rival(struct world *world);
 void faults_end(struct world *world);
 
 /* ghost.c */
