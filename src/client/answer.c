@@ -149,8 +149,10 @@ static bool take_read(struct conn *conn, uint64_t id, const uint8_t *data, uint6
 static bool take_last_words(struct conn *conn, const struct wire_response *response)
 {
     struct err why;
+    bool try_again = response->status == MCOMP_RESOURCE_EXHAUSTED || response->status == MCOMP_UNAVAILABLE;
     conn_explain(response, &why);
-    err_set(&conn->fault, MCOMP_INTERNAL, "it closed the connection, and says: %s", why.text);
+    err_set(&conn->fault, try_again ? MCOMP_UNAVAILABLE : MCOMP_INTERNAL, "it closed the connection, and says: %s", why.text);
+    conn->broken = try_again; /* lost like any other: nothing here makes no sense */
     return false;
 }
 

@@ -93,6 +93,42 @@ static void spans_tell_lost_from_done(void **state)
     assert_span(&fixture.error, 1, K, 8, MCOMP_MAYBE);
 }
 
+/** A response with id 0, which is to no request. */
+static void send_last_words(enum mcomp_status status)
+{
+    Mcomp__V1__Response response = MCOMP__V1__RESPONSE__INIT;
+    uint8_t bytes[100];
+    response.status = wire_status_put(status);
+    response.message = (char *)"that was all";
+    fake_server_send(server(0), bytes, (size_t)(wire_put_message(bytes, &response.base) - bytes));
+}
+
+/* A node says why it closes the connection. When it only wants to be left alone for a while, reads are sent again as after any other loss. */
+static void last_words_of_a_connection(void **state)
+{
+    static const enum mcomp_status statuses[] = {MCOMP_UNAVAILABLE, MCOMP_RESOURCE_EXHAUSTED, MCOMP_INVALID_ARGUMENT};
+    struct mcomp_queue *queue;
+    uint8_t in[8], out[8] = {0};
+    (void)state;
+    ASSERT_OK(mcomp_queue_open(fixture.grid, &queue, &fixture.error));
+    for (size_t i = 0; i < 3; i++) {
+        struct record read = {0}, write = {0};
+        unsigned before = fake_server_requests(server(0));
+        SCRIPT(0, {.action = FAKE_HOLD, .times = 2});
+        ASSERT_OK(mcomp_queue_read(queue, 0, in, 8, 0, record_completion, &read, &fixture.error));
+        ASSERT_OK(mcomp_queue_write(queue, 8, out, 8, 0, record_completion, &write, &fixture.error));
+        while (fake_server_requests(server(0)) < before + 2)
+            mcomp_queue_run(queue, 1);
+        send_last_words(statuses[i]);
+        run_all(queue);
+        assert_int_equal(read.status, i < 2 ? MCOMP_OK : MCOMP_INTERNAL);
+        assert_int_equal(write.status, i < 2 ? MCOMP_UNAVAILABLE : MCOMP_INTERNAL);
+        assert_contains(write.error.text, "that was all");
+        assert_one_span(&write.error, 8, 8, MCOMP_MAYBE);
+    }
+    mcomp_queue_close(queue);
+}
+
 static void idle_connection_that_was_closed_costs_nothing(void **state)
 {
     uint8_t data[4] = "abc";
@@ -398,6 +434,7 @@ int main(void)
         FIXTURE_TEST(lost_multi_depends_on_its_kind),
         FIXTURE_TEST(lost_status_query_is_sent_again),
         FIXTURE_TEST(spans_tell_lost_from_done),
+        FIXTURE_TEST(last_words_of_a_connection),
         FIXTURE_TEST(idle_connection_that_was_closed_costs_nothing),
         FIXTURE_TEST(nonsense_drops_the_connection),
         FIXTURE_TEST(nonsense_for_a_write_leaves_it_unknown),
