@@ -167,7 +167,7 @@ void round_on_failed(struct round *round, uint32_t node, const char *why, uint64
     (void)now_ns;
     MC_ASSERT(node == UINT32_MAX || node < round->nodes);
     clear(effects);
-    bool needed = node == UINT32_MAX || (round->phase != ROUND_COMMITTING && !round->node[node].captured);
+    bool needed = node == UINT32_MAX || !round->node[node].captured;
     if (round->phase != ROUND_IDLE && needed)
         discard(round, node, why, effects);
 }

@@ -229,6 +229,8 @@ static void answers_out_of_phase_change_nothing(void **state)
     (void)state;
     struct leader leader = freezing();
     for (uint32_t i = 0; i < NODES; i++) {
+        cut(&leader, i, false, 0);
+        assert_quiet(&leader);
         cut(&leader, i, true, 1);
         assert_quiet(&leader);
         captured(&leader, i);
