@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include "base/limits.h"
 #include "base/units.h"
@@ -101,6 +102,30 @@ static bool make_plan(const struct cli *cli, const struct mcomp *grid, const str
     return true;
 }
 
+#define OTHER_DESCRIPTORS 32u /* standard ones, signals, and what else a program has open */
+#define QUEUE_DESCRIPTORS 2u  /* besides its connections */
+
+/** Raise the limit of open files as far as the plan needs and the system allows. false: it is too low for the plan, which is told. */
+static bool have_descriptors(const struct cli *cli, const struct mcomp *grid, const struct bench_plan *plan)
+{
+    uint64_t segment = mcomp_segment_size(grid), last = plan->address + plan->size * plan->places - 1;
+    uint64_t nodes = last / segment - plan->address / segment + 1;
+    uint64_t wanted = plan->connections * (nodes + QUEUE_DESCRIPTORS) + plan->threads + OTHER_DESCRIPTORS;
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur >= wanted)
+        return true;
+    limit.rlim_cur = wanted < limit.rlim_max ? wanted : limit.rlim_max;
+    if (setrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur >= wanted)
+        return true;
+    struct err err;
+    (void)err_set(&err, MCOMP_RESOURCE_EXHAUSTED,
+                  "%" PRIu32 " connections to %" PRIu64 " nodes need %" PRIu64 " file descriptors, and %" PRIu64
+                  " are allowed: give fewer connections, or raise the limit (ulimit -n)",
+                  plan->connections, nodes, wanted, (uint64_t)limit.rlim_max);
+    (void)cli_fail_err(cli, &err);
+    return false;
+}
+
 static double per_second(uint64_t count, const struct bench_report *report)
 {
     return report->elapsed_ns > 0 ? (double)count * 1e9 / (double)report->elapsed_ns : 0;
@@ -162,7 +187,7 @@ static enum cli_exit bench_grid(const struct cli *cli, struct mcomp *grid, const
     struct bench_plan plan;
     struct mcomp_error error;
     enum cli_exit code = CLI_DONE;
-    if (!make_plan(cli, grid, settings, &plan))
+    if (!make_plan(cli, grid, settings, &plan) || !have_descriptors(cli, grid, &plan))
         return CLI_FAILED;
     if (bench_run(grid, &plan, report, &error) != MCOMP_OK)
         return cli_fail(cli, &error, false);

@@ -3,11 +3,12 @@
 """bench: that it measures what it says, on a real grid. How fast anything is, is not tested here."""
 import json
 import signal
+import subprocess
 import unittest
 
 from cli import Terminal, run, start
 import case
-from grid import Grid
+from grid import Grid, program
 from waiting import wait_for_end, wait_until
 
 FIELDS = {"op", "size", "depth", "connections", "threads", "synchronous", "address", "span", "seconds", "operations", "operations_per_second", "bytes",
@@ -73,6 +74,14 @@ class Bench(unittest.TestCase):
             self.assertEqual(run("bench", "--address", (1 << 20) - 8, config=grid.config).returncode, 1)
             done = run("bench", "--address", (1 << 20) - 8, "--json", config=grid.config)
             self.assertEqual((done.returncode, json.loads(done.stdout)["error"]["status"]), (1, "OUT_OF_RANGE"))
+
+    def test_descriptors_are_taken_as_needed_and_too_few_are_said_at_once(self):
+        with Grid(nodes=2, segment_size="64KiB") as grid:
+            for hard, code in ((400, 0), (100, 1)):
+                done = subprocess.run(["sh", "-c", f'ulimit -Sn 64; ulimit -Hn {hard}; exec "$@"', "sh", program("mcomp"), "-c", grid.config, "bench",
+                                       "--connections", "50", "--seconds", "0.1"], capture_output=True, text=True, timeout=60, check=False)
+                self.assertEqual(done.returncode, code, done.stderr)
+            self.assertIn("50 connections to 2 nodes need 233 file descriptors, and 100 are allowed", done.stderr)
 
     def test_text_tells_the_same(self):
         with Grid() as grid:
