@@ -135,10 +135,9 @@ static uint64_t filesystem_free_bytes(int fd)
     return (uint64_t)fs.f_bavail * fs.f_frsize;
 }
 
-uint64_t object_free_bytes(int fd)
+bool object_has_room(int fd, uint64_t bytes, uint64_t margin)
 {
-    uint64_t filesystem = filesystem_free_bytes(fd), memory = memory_free_bytes();
-    return filesystem < memory ? filesystem : memory;
+    return filesystem_free_bytes(fd) >= bytes && memory_free_bytes() >= bytes + margin;
 }
 
 static enum mcomp_status refuse_space(const struct object *object, uint64_t needed, uint64_t filesystem, uint64_t memory, struct err *err)

@@ -56,8 +56,8 @@ MUST_CHECK enum mcomp_status object_resize(const struct object *object, uint64_t
  *  Errors: RESOURCE_EXHAUSTED, with the bytes needed and those free. */
 MUST_CHECK enum mcomp_status object_map(struct object *object, uint64_t bytes, struct err *err);
 
-/** Bytes that can still be allocated: what the machine's memory and the file system of the object have free. */
-uint64_t object_free_bytes(int fd);
+/** Can `bytes` more be allocated in the file system of an open object, so that the machine keeps `margin` bytes of memory free? */
+bool object_has_room(int fd, uint64_t bytes, uint64_t margin);
 
 /** Remove the name while holding the lock: the next object_open makes a new object. */
 void object_unlink(const struct object *object);

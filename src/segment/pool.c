@@ -60,27 +60,39 @@ static void note_used(struct preserve *preserve)
 void pool_reset(struct preserve *preserve)
 {
     note_used(preserve);
+    preserve->phase = POOL_IN_USE;
     atomic_store_explicit(&preserve->header->slot_next, 0, memory_order_seq_cst);
 }
 
 /* ---- getting and giving back ---- */
 
-/* Make `count` more slots ready. */
+static bool allocate(const struct preserve *preserve, uint32_t from, uint32_t count)
+{
+    bool has = from + count <= preserve->allocated; /* or so it seems; then asking costs little */
+    if (!has && !object_has_room(preserve->fd, slot_bytes(count), MARGIN_BYTES))
+        return false;
+    int failed;
+    do
+        failed = posix_fallocate(preserve->fd, (off_t)slot_bytes(from), (off_t)slot_bytes(count));
+    while (failed == EINTR);
+    return failed == 0;
+}
+
+/* Make up to `count` more slots ready. False: there is no memory, not even for few. */
 static bool get_slots(struct preserve *preserve, uint32_t count)
 {
     uint32_t ready = atomic_load_explicit(&preserve->ready, memory_order_relaxed);
-    uint64_t at = slot_bytes(ready), bytes = slot_bytes(count);
-    bool got = ready + count <= preserve->allocated || object_free_bytes(preserve->fd) >= bytes + MARGIN_BYTES;
-    int failed = EINTR;
-    while (got && failed == EINTR)
-        failed = posix_fallocate(preserve->fd, (off_t)at, (off_t)bytes);
-    got = got && failed == 0;
+    bool got = allocate(preserve, ready, count);
+    while (!got && count > 16) {
+        count /= 4;
+        got = allocate(preserve, ready, count);
+    }
     atomic_store_explicit(&preserve->out_of_memory, !got, memory_order_relaxed);
     if (!got)
         return false;
     if (preserve->allocated < ready + count)
         preserve->allocated = ready + count;
-    madvise(preserve->slots + at, bytes, MADV_POPULATE_WRITE); /* a favour: writers meet no page faults then */
+    madvise(preserve->slots + slot_bytes(ready), slot_bytes(count), MADV_POPULATE_WRITE); /* a favour: writers meet no page faults then */
     atomic_store_explicit(&preserve->ready, ready + count, memory_order_seq_cst);
     return true;
 }
@@ -96,24 +108,31 @@ bool pool_get_one(struct preserve *preserve, uint32_t slot)
     return failed == 0;
 }
 
-/* Give memory from slot `keep` on back, in steps. True: one was made. */
-static bool give_slots_back(struct preserve *preserve, struct gate *gate, uint32_t keep, uint64_t *again_ns)
+/* When no capture is live: is nobody using slots any more? */
+static bool is_free(struct preserve *preserve, struct gate *gate)
 {
-    if (!preserve->grace) {
-        if (keep < atomic_load_explicit(&preserve->ready, memory_order_relaxed))
-            atomic_store_explicit(&preserve->ready, keep, memory_order_seq_cst);
+    if (preserve->phase == POOL_IN_USE) {
         gate_grace_begin(gate);
-        preserve->grace = true;
+        preserve->phase = POOL_LEFT;
     }
-    if (!gate_grace_is_over(gate)) {
-        *again_ns = GRACE_NS;
+    if (preserve->phase == POOL_LEFT && gate_grace_is_over(gate)) {
+        note_used(preserve);
+        preserve->phase = POOL_FREE;
+    }
+    return preserve->phase == POOL_FREE;
+}
+
+/* Give memory behind slot `keep` back, in steps. True: one was made. */
+static bool give_slots_back(struct preserve *preserve, uint32_t keep)
+{
+    if (preserve->allocated <= keep)
         return false;
-    }
+    if (keep < atomic_load_explicit(&preserve->ready, memory_order_relaxed))
+        atomic_store_explicit(&preserve->ready, keep, memory_order_seq_cst);
     uint32_t from = preserve->allocated - lower(preserve->allocated - keep, GIVE_BACK_SLOTS);
-    if (fallocate(preserve->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)slot_bytes(from), (off_t)slot_bytes(preserve->allocated - from)) != 0 &&
-        errno == EINTR)
-        return true;
-    preserve->allocated = from; /* also where it failed: the memory is lost to others, not to us */
+    uint64_t bytes = slot_bytes(preserve->allocated - from);
+    if (fallocate(preserve->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)slot_bytes(from), (off_t)bytes) == 0 || errno != EINTR)
+        preserve->allocated = from; /* also where it failed: then the memory stays with us */
     return true;
 }
 
@@ -136,19 +155,20 @@ bool pool_tend(struct preserve *preserve, struct gate *gate, uint64_t *again_ns)
     uint32_t used = live ? slots_used(preserve) : 0;
     uint32_t wanted = used + lower(POOL_AHEAD_SLOTS, preserve->count - used);
     *again_ns = UINT64_MAX;
-    note_used(preserve);
     if (live)
-        preserve->grace = false; /* the writers of the old round have left the gate before this one's cut */
+        preserve->phase = POOL_IN_USE;
     if (ready < wanted) {
         if (get_slots(preserve, lower(POOL_STEP_SLOTS, preserve->count - ready)))
             return true;
         *again_ns = live ? RETRY_NS : RESERVE_NS;
         return false;
     }
-    if (!live && preserve->allocated > wanted)
-        return give_slots_back(preserve, gate, wanted, again_ns);
-    preserve->grace = false;
-    return live && set_low_water(preserve);
+    if (live)
+        return set_low_water(preserve);
+    if (is_free(preserve, gate))
+        return give_slots_back(preserve, wanted);
+    *again_ns = GRACE_NS;
+    return false;
 }
 
 /* ---- opening ---- */

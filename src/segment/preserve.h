@@ -11,6 +11,12 @@
 #include "segment/gate.h"
 #include "segment/layout.h"
 
+enum pool_phase {
+    POOL_IN_USE,  /* by a live capture, or by one whose end the agent has not seen yet */
+    POOL_LEFT,    /* the capture has ended; writers that are inside the gate since then may still use slots */
+    POOL_FREE     /* nobody does */
+};
+
 /** What writers need for it. Constant after pool_open, except ready, low_water and what only the agent uses. */
 struct preserve {
     struct layout_header *header;  /* borrowed, as are the next four: they lie in the mapped segment */
@@ -25,7 +31,7 @@ struct preserve {
     _Atomic uint32_t low_water;    /* who takes this slot or a later one calls the agent; PRESERVE_NO_CALL: nobody does */
     _Atomic bool out_of_memory;    /* the agent's last try to get more failed */
     uint32_t allocated;            /* agent: slots from here on have no memory, but for those that writers got */
-    bool grace;                    /* agent: all slots are being left by the writers of an ended capture */
+    enum pool_phase phase;         /* agent */
 };
 
 #define PRESERVE_NO_CALL UINT32_MAX

@@ -4,7 +4,7 @@
  *  Each thread owns an area, and performs operations that follow from a seed, its number and the operation's number alone; areas of neighbours
  *  share stripes. It notes in memory that survives which operation it has begun and which has returned. After the kill the
  *  parent attaches and compares each area with the model: all operations that had returned, and the one under way wholly or not at all.
- *  All threads also add to two shared counters. */
+ *  All threads also add to two shared counters. Before each process a cut is made, and captured after its end and the parent's attach. */
 #include "fixture.h"
 
 #include <pthread.h>
@@ -23,7 +23,8 @@
 #define COUNTER_ALIGNED UINT64_C(264008)
 #define COUNTER_UNALIGNED UINT64_C(264021)
 #define MULTI_WRITES 6u
-#define ROUNDS (UNDER_TSAN ? 60 : 300)
+#define ROUNDS (UNDER_TSAN ? 60u : 300u)
+#define FIRST_ROUND 256u
 #define OPERATIONS_PER_BYTE 8u /* between signs of life */
 
 _Static_assert(THREADS * AREA_BYTES <= COUNTER_ALIGNED && COUNTER_UNALIGNED + 8 <= FIXTURE_BYTES, "areas and counters do not meet");
@@ -195,6 +196,7 @@ struct tally {
     uint64_t operations, under_way, there, finished;
     uint64_t counted[2]; /* aligned, unaligned: what the counters held last */
     uint64_t applied[THREADS];
+    uint64_t preserved, redone;
 };
 
 static void assert_area(struct fixture *fixture, uint32_t thread, struct tally *tally, uint64_t sure[2], uint64_t maybe[2])
@@ -233,8 +235,19 @@ static void assert_area(struct fixture *fixture, uint32_t thread, struct tally *
     tally->there += !absent;
 }
 
+/* What the killed process left of the capture of the cut before it shows that cut. */
+static void assert_capture(struct capture *capture, uint32_t round, const uint8_t *at_cut)
+{
+    static uint8_t image[FIXTURE_BYTES];
+    struct err err;
+    if (fixture_capture(capture, round, FIXTURE_BYTES, image, &err) != MCOMP_OK)
+        fail_msg("round %u: %s", round, err.text);
+    assert_int_equal(memcmp(image, at_cut, FIXTURE_BYTES), 0);
+}
+
 static void acknowledged_writes_survive_and_none_is_torn(void **state)
 {
+    static uint8_t at_cut[FIXTURE_BYTES];
     struct fixture *fixture = *state;
     uint64_t random = (uint64_t)getpid() * 2654435761u + 1;
     struct tally tally = {0};
@@ -242,10 +255,20 @@ static void acknowledged_writes_survive_and_none_is_torn(void **state)
     memset(model, 0, sizeof model);
     for (size_t i = 0; i < sizeof random_bytes; i++)
         random_bytes[i] = (uint8_t)fixture_random(&random);
-    for (int round = 0; round < ROUNDS; round++) {
-        uint64_t sure[2] = {0}, maybe[2] = {0};
+    fixture->options.preserve_limit += 100 * PAGE_BYTES; /* killed writers leave slots unused */
+    fixture_open(fixture);
+    struct capture *capture = fixture_capture_open(fixture);
+    for (uint32_t round = 0; round < ROUNDS; round++) {
+        uint64_t sure[2] = {0}, maybe[2] = {0}, preserved;
+        fixture_cut(fixture, FIRST_ROUND + round);
+        segment_read(fixture->segment, 0, FIXTURE_BYTES, at_cut);
+        fixture_close(fixture);
         kill_one(fixture, &random);
+        preserved = capture_preserved(capture);
         fixture_open(fixture);
+        assert_capture(capture, FIRST_ROUND + round, at_cut);
+        tally.preserved += preserved;
+        tally.redone += capture_preserved(capture) - preserved;
         struct segment_info info;
         segment_get_info(fixture->segment, &info);
         tally.finished += info.writes_finished;
@@ -258,12 +281,13 @@ static void acknowledged_writes_survive_and_none_is_torn(void **state)
             assert_in_range(counted, sure[i], sure[i] + maybe[i]);
             tally.counted[i] = le64_get(bytes);
         }
-        fixture_close(fixture);
     }
-    print_message("%d kills: %llu operations returned; %llu were under way, %llu of them there, %llu finished by their record\n", ROUNDS,
+    capture_close(capture);
+    print_message("%u kills: %llu operations returned; %llu were under way, %llu of them there, %llu finished by their record\n", ROUNDS,
                   (unsigned long long)tally.operations, (unsigned long long)tally.under_way, (unsigned long long)tally.there,
                   (unsigned long long)tally.finished);
-    assert_true(tally.operations > (uint64_t)ROUNDS && tally.under_way > ROUNDS / 4);
+    print_message("%llu pages preserved, and %llu by attaching\n", (unsigned long long)tally.preserved, (unsigned long long)tally.redone);
+    assert_true(tally.operations > (uint64_t)ROUNDS && tally.under_way > ROUNDS / 4 && tally.preserved > ROUNDS);
 }
 
 static int setup(void **state)
