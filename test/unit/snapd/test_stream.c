@@ -169,6 +169,15 @@ static void pausing_within_a_batch_loses_nothing(void **state)
     struct pair pair;
     open_pair(&pair, &calls);
     pair.pause_after = 2;
+    other_sends(&pair, "\1a\1b\1c\1d", 8); /* all of it is received; no further byte wakes the stream */
+    assert_int_equal(pair.frames, 2);
+    stream_pause(&pair.stream, false);
+    run(&pair);
+    assert_int_equal(pair.frames, 4);
+    close_pair(&pair);
+
+    open_pair(&pair, &calls);
+    pair.pause_after = 2;
     other_sends(&pair, "\1a\1b\1c\1d\1", 9);
     assert_int_equal(pair.frames, 2);
     other_sends(&pair, "e\1f", 3);
