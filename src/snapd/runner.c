@@ -91,9 +91,10 @@ static void done(struct runner *runner)
 {
     const struct config *config = runner->config;
     struct err err;
+    report(runner, &(struct runner_result){.file = runner->file, .header = &runner->header, .file_bytes = runner->file_bytes});
+    /* Whoever asked need not wait for it: a file system may take as long to free a file as to write it. */
     if (snapshot_retain(config->snapshot.directory, config->grid, config->snapshot.keep, &err) != MCOMP_OK)
         log_err(LOG_WARN, "round", "retain", "", &err);
-    report(runner, &(struct runner_result){.file = runner->file, .header = &runner->header, .file_bytes = runner->file_bytes});
 }
 
 /* ---- effects ---- */

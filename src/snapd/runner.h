@@ -31,7 +31,7 @@ struct runner {
     struct snapd *snapd;          /* borrowed */
     const struct config *config;  /* borrowed */
     struct peers *peers;          /* borrowed */
-    /** A round is over; the last thing that is done for it. */
+    /** A round is over. Only the removal of files that are too many may follow. */
     void (*ended)(void *arg, const struct runner_result *result);
     /** Another phase began, or more of the state is here. */
     void (*changed)(void *arg);
