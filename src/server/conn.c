@@ -255,11 +255,33 @@ static const char *overdue(const struct conn *conn, uint64_t now_ns)
     return NULL;
 }
 
+static bool is_idle(const struct conn *conn, uint64_t now_ns)
+{
+    uint64_t idle_ns = conn->io->server->config.server.idle_timeout_ns;
+    return idle_ns && conn->state == CONN_OPEN && conn->jobs == 0 && !conn->parked && now_ns > conn->active_ns &&
+           now_ns - conn->active_ns > idle_ns;
+}
+
+/** The client may not be to blame for its silence: a thread that was stopped, or long busy, has not looked. true: there was something. */
+static bool look_again(struct conn *conn)
+{
+    uint64_t active_ns = conn->active_ns;
+    if (!conn_may_execute(conn))
+        return false;
+    conn_receive(conn);
+    return conn->active_ns != active_ns || conn->state != CONN_OPEN || conn->broken;
+}
+
 void conn_tick(struct conn *conn, uint64_t now_ns)
 {
     if (conn->state == CONN_DEAD)
         return;
     const char *why = overdue(conn, now_ns);
+    bool idle = is_idle(conn, now_ns);
+    if ((why || idle) && look_again(conn)) {
+        conn_settle(conn);
+        return;
+    }
     if (why) {
         if (*why) {
             conn_log(conn, MCOMP_DEADLINE_EXCEEDED, "close", why);
@@ -268,9 +290,7 @@ void conn_tick(struct conn *conn, uint64_t now_ns)
         conn_cut(conn);
         return;
     }
-    uint64_t idle_ns = conn->io->server->config.server.idle_timeout_ns;
-    bool idle = conn->state == CONN_OPEN && conn->jobs == 0 && !conn->parked;
-    if (idle_ns && idle && now_ns > conn->active_ns && now_ns - conn->active_ns > idle_ns)
+    if (idle)
         conn->state = CONN_CLOSING;
     conn_resume(conn);
     conn_settle(conn);

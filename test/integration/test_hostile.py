@@ -212,6 +212,18 @@ class Slow(Hostile):
             self.check_works(busy)
 
 
+    def test_server_that_was_stopped_does_not_blame_its_clients(self):
+        with Grid(server='idle_timeout = "2s" stall_timeout = "2s"') as grid, Connection(grid.port()) as first, Connection(grid.port()) as second:
+            half = request("write", 1, address=0, data=b"h" * 1000)
+            second.raw(half[:500])
+            self.check_works(first)
+            grid.servers[0].kill(signal.SIGSTOP)
+            first.send("read", 1, address=0, length=8)
+            second.raw(half[500:])
+            idle(3.2)  # longer than either time-out
+            grid.servers[0].kill(signal.SIGCONT)
+            self.assertEqual((first.receive()["status"], second.receive()["status"]), ("OK", "OK"))
+
     def test_connection_that_waits_for_room_is_not_idle(self):
         with Grid(segment_size="8MiB", server='max_buffers = "5MiB" idle_timeout = "1s"') as grid, Connection(grid.port()) as other:
             write = request("write", 1, address=0, data=b"w" * 4 * MIB)
