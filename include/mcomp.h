@@ -12,7 +12,7 @@
  *  Time-outs. Each call has timeout_ms: milliseconds from the call to the return, MCOMP_TIMEOUT_DEFAULT for the handle's, MCOMP_NO_TIMEOUT for
  *  none. A read that timed out changed nothing. A write, add or compare-and-swap that timed out after it was sent has an UNKNOWN outcome: it
  *  may have happened, may happen yet, or never. The error says which address ranges are done, not done, or unknown. A time-out never costs the
- *  connection.
+ *  connection. Of an asynchronous call, an answer that has come when the queue is run counts, even where the time has passed meanwhile.
  *
  *  Lost connections are made again with back-off and jitter. Within the time-out of a call, pieces that were never sent, and reads, are
  *  sent again by themselves; other pieces that were sent and not answered are reported as unknown and never repeated by the library. A

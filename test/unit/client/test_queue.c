@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
+
 static struct mcomp_queue *queue;
 
 static struct fake_server *server(uint32_t node)
@@ -245,6 +247,24 @@ static void descriptor_wakes_for_time_outs_of_callbacks(void **state)
     close_without_timers(grid);
 }
 
+/* A caller that was busy with other things for longer than the time-out gets the answer that came meanwhile. */
+static void answer_that_has_come_is_not_late(void **state)
+{
+    struct record record = {0};
+    uint8_t byte;
+    (void)state;
+    ASSERT_OK(mcomp_queue_read(queue, 0, &byte, 1, 0, record_completion, &record, &fixture.error)); /* connect */
+    run_all(queue);
+    ASSERT_OK(mcomp_queue_read(queue, 0, &byte, 1, SHORT_MS, record_completion, &record, &fixture.error));
+    mcomp_queue_flush(queue);
+    uint64_t late_ns = clock_mono_ns() + 2 * SHORT_MS * 1000000u;
+    while (clock_mono_ns() < late_ns)
+        ASSERT_OK(mcomp_read(fixture.grid, 0, &byte, 1, 0, &fixture.error)); /* the server answers one after the other */
+    mcomp_queue_run(queue, 0);
+    assert_int_equal(record.count, 2);
+    assert_int_equal(record.status, MCOMP_OK);
+}
+
 static void descriptor_wakes_for_reconnects(void **state)
 {
     struct record record = {0};
@@ -475,6 +495,7 @@ int main(void)
         QUEUE_TEST(descriptor_wakes_for_answers),
         QUEUE_TEST(descriptor_wakes_for_time_outs),
         QUEUE_TEST(descriptor_wakes_for_time_outs_of_callbacks),
+        QUEUE_TEST(answer_that_has_come_is_not_late),
         QUEUE_TEST(descriptor_wakes_for_reconnects),
         QUEUE_TEST(descriptor_wakes_for_nothing_to_do),
         QUEUE_TEST(long_calls_are_sent_by_and_by),
