@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/text.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -30,12 +31,12 @@ size_t text_char_bytes(const char *in, size_t left)
 }
 
 /** One character or byte of in, escaped into out. Returns bytes taken and sets *written. */
-static size_t escape_one(char out[ESCAPE_BYTES_MAX], size_t *written, const char *in, size_t left)
+static size_t escape_one(char out[ESCAPE_BYTES_MAX], size_t *written, const char *in, size_t left, bool quoted)
 {
     static const char hex[] = "0123456789abcdef";
     static const char plain[] = "\"\\\n\r\t", letter[] = "\"\\nrt";
     const char *special = *in ? strchr(plain, *in) : NULL;
-    if (special) {
+    if (special && (quoted || special >= plain + 2)) {
         out[0] = '\\';
         out[1] = letter[special - plain];
         *written = 2;
@@ -55,14 +56,14 @@ static size_t escape_one(char out[ESCAPE_BYTES_MAX], size_t *written, const char
     return 1;
 }
 
-size_t text_escape(char *out, size_t room, const char *in, size_t in_bytes)
+static size_t escape(char *out, size_t room, const char *in, size_t in_bytes, bool quoted)
 {
     size_t used = 0, taken = 0;
     size_t cut = 0; /* the last place where "..." still fits */
     while (taken < in_bytes) {
         char piece[ESCAPE_BYTES_MAX];
         size_t written;
-        size_t step = escape_one(piece, &written, in + taken, in_bytes - taken);
+        size_t step = escape_one(piece, &written, in + taken, in_bytes - taken, quoted);
         if (used + written + 1 > room)
             break;
         if (used + ELLIPSIS_BYTES + 1 <= room)
@@ -80,6 +81,16 @@ size_t text_escape(char *out, size_t room, const char *in, size_t in_bytes)
     }
     out[used] = 0;
     return used;
+}
+
+size_t text_escape(char *out, size_t room, const char *in, size_t in_bytes)
+{
+    return escape(out, room, in, in_bytes, true);
+}
+
+size_t text_show(char *out, size_t room, const char *in, size_t in_bytes)
+{
+    return escape(out, room, in, in_bytes, false);
 }
 
 const char *text_quote(const char *in, char buf[TEXT_QUOTE_BYTES])

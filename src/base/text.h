@@ -10,6 +10,9 @@
  *  an escape or a character is never cut in two. Returns the bytes written, without the NUL. Any thread. */
 size_t text_escape(char *out, size_t room, const char *in, size_t in_bytes);
 
+/** The same, but quotes and backslashes stay: for text that is shown to people as it is, and not put into quotes. */
+size_t text_show(char *out, size_t room, const char *in, size_t in_bytes);
+
 #define TEXT_QUOTE_BYTES 96u
 
 /** `"in"`, escaped, for an error message that quotes its input; longer input is cut. Returns buf. */

@@ -24,7 +24,7 @@ void conn_explain(const struct wire_response *response, struct err *why)
     char text[ERR_TEXT_BYTES / 2];
     const Mcomp__V1__Response *full = response->full;
     if (response->message)
-        text_escape(text, sizeof text, response->message, response->message_bytes);
+        text_show(text, sizeof text, response->message, response->message_bytes);
     else
         snprintf(text, sizeof text, "%s", status_text(response->status));
     err_set(why, response->status, "%s", text);

@@ -48,7 +48,7 @@ void fake_answer_status(struct fake_answer *answer, uint64_t id, enum mcomp_stat
     Mcomp__V1__WrongNode wrong = MCOMP__V1__WRONG_NODE__INIT;
     response.id = id;
     response.status = wire_status_put(status);
-    response.message = (char *)"the fake server\nwas told to refuse";
+    response.message = (char *)"the fake \"server\"\nwas told to refuse";
     if (status == MCOMP_WRONG_NODE) {
         wrong.node = 77;
         wrong.address = (char *)"host77:7777";

@@ -86,12 +86,22 @@ static void quotes(void **state)
     free(long_text);
 }
 
+static void shows_quotes_as_they_are(void **state)
+{
+    (void)state;
+    static const char in[] = "grid \"a\\b\"\n\x01";
+    char out[64];
+    assert_int_equal(text_show(out, sizeof out, in, sizeof in - 1), strlen("grid \"a\\b\"\\n\\x01"));
+    assert_string_equal(out, "grid \"a\\b\"\\n\\x01");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(escapes),
         cmocka_unit_test(cuts_between_characters),
         cmocka_unit_test(quotes),
+        cmocka_unit_test(shows_quotes_as_they_are),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -381,7 +381,7 @@ static void refusals_are_final_and_quoted(void **state)
         assert_int_equal(mcomp_write(fixture.grid, 2 * K, data, sizeof data, 0, &fixture.error), rows[i].status);
         assert_int_equal(fixture.error.status, rows[i].status);
         assert_int_equal(fixture.error.node, 2);
-        assert_contains(fixture.error.text, "the fake server\\nwas told to refuse"); /* one line */
+        assert_contains(fixture.error.text, "the fake \"server\"\\nwas told to refuse"); /* one line */
         assert_one_span(&fixture.error, 2 * K, sizeof data, rows[i].outcome);
         if (rows[i].status == MCOMP_WRONG_NODE)
             assert_contains(fixture.error.text, "node 77, \"host77:7777\"");
