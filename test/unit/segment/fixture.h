@@ -38,6 +38,17 @@
 /** For an operation that must not be refused; any thread. */
 #define DONE(operation) MC_ASSERT((operation) == SEGMENT_DONE)
 
+#if defined(__SANITIZE_ADDRESS__)
+#define UNDER_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define UNDER_ASAN 1
+#endif
+#endif
+#ifndef UNDER_ASAN
+#define UNDER_ASAN 0
+#endif
+
 struct fixture {
     char grid[48];                  /* unique to the process and the test */
     char other_grid[56];            /* another name; its node 1 is removed at teardown as well */
