@@ -18,7 +18,7 @@ struct agent {
     struct segment *segment; /* borrowed */
     struct jobs *jobs;       /* borrowed */
     struct freeze freeze;
-    struct segment_command asked; /* the last FREEZE, which is answered when the segment is drained */
+    struct segment_command asked; /* the FREEZE that is answered when the segment is drained */
     uint32_t progress;            /* of the capture, when it was last looked at */
     _Atomic bool stopping;
     pthread_t thread;
@@ -72,8 +72,9 @@ static void obey(struct agent *agent, const struct segment_command *command)
     look_at_capture(agent);
     switch (command->kind) {
     case SEGMENT_COMMAND_FREEZE:
-        agent->asked = *command;
         freeze_on_freeze(&agent->freeze, command->round, (uint64_t)command->lease_ms * 1000000u, now_ns, &effects);
+        if (effects.answer == FREEZE_ANSWER_NONE) /* and not what another round was refused by */
+            agent->asked = *command;
         break;
     case SEGMENT_COMMAND_CUT:
         freeze_on_cut(&agent->freeze, command->round, now_ns, &effects);
