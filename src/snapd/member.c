@@ -337,7 +337,7 @@ static bool next_work(struct member *member, struct task **control)
 static void *member_main(void *arg)
 {
     struct member *member = arg;
-    struct task *control;
+    struct task *control = NULL;
     while (next_work(member, &control)) {
         if (control)
             run_control(member, control);
