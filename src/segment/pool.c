@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Memory for preserved pages.
  *
- * Slots below `ready` have memory, so storing into them cannot fail for want of it (SIGBUS). The agent keeps POOL_AHEAD_SLOTS more ready than are
- * in use; between rounds that many stay ready, for a freeze must not wait for memory, and just after a cut writers preserve most. A
- * writer that gets near the end of what is ready calls the agent. It does not depend on it: on a busy machine the agent may not run for longer than
- * what is ready lasts, so a writer that gets a slot beyond asks for its memory itself (MADV_POPULATE_WRITE, which fails where a store
- * would end the process, and waits for nobody). That costs it a microsecond or two.
+ * Slots below `ready` have memory, so storing into them cannot fail for want of it (SIGBUS). While a capture is live the agent keeps
+ * POOL_AHEAD_SLOTS more ready than are in use; a writer that gets near the end of what is ready calls it. Between rounds some stay ready, for a
+ * freeze must not wait for memory, and just after a cut writers preserve most. A writer does not depend on the agent, which on a busy machine may
+ * not run for longer than what is ready lasts: if it gets a slot beyond, it asks for its memory itself (MADV_POPULATE_WRITE, which fails
+ * where a store would end the process, and waits for nobody). That costs it a microsecond or two.
  *
  * Giving memory back: when no capture is live, every writer that may still be preserving must have left the gate; then the memory goes. If a
  * round begins meanwhile, nothing is given back. A snapshot process that still reads a slot reads zeros then; its capture is not live. */
@@ -47,6 +47,15 @@ static bool live_round(const struct preserve *preserve, uint32_t *round)
 static uint32_t slots_used(const struct preserve *preserve)
 {
     return lower(atomic_load_explicit(&preserve->header->slot_next, memory_order_seq_cst), preserve->count);
+}
+
+/* How many slots should be ready now. */
+static uint32_t slots_wanted(const struct preserve *preserve, bool live)
+{
+    uint32_t kept = preserve->count / POOL_KEPT_PART, used = live ? slots_used(preserve) : 0;
+    if (live)
+        return used + lower(POOL_AHEAD_SLOTS, preserve->count - used);
+    return lower(preserve->count, kept < POOL_KEPT_SLOTS_MIN ? POOL_KEPT_SLOTS_MIN : lower(kept, POOL_AHEAD_SLOTS));
 }
 
 /* What writers got themselves has to be given back as well. */
@@ -152,13 +161,12 @@ bool pool_tend(struct preserve *preserve, struct gate *gate, uint64_t *again_ns)
     uint32_t round;
     bool live = live_round(preserve, &round);
     uint32_t ready = atomic_load_explicit(&preserve->ready, memory_order_relaxed);
-    uint32_t used = live ? slots_used(preserve) : 0;
-    uint32_t wanted = used + lower(POOL_AHEAD_SLOTS, preserve->count - used);
+    uint32_t wanted = slots_wanted(preserve, live);
     *again_ns = UINT64_MAX;
     if (live)
         preserve->phase = POOL_IN_USE;
     if (ready < wanted) {
-        if (get_slots(preserve, lower(POOL_STEP_SLOTS, preserve->count - ready)))
+        if (get_slots(preserve, lower(POOL_STEP_SLOTS, live ? preserve->count - ready : wanted - ready)))
             return true;
         *again_ns = live ? RETRY_NS : RESERVE_NS;
         return false;
@@ -192,9 +200,8 @@ static void take_over(struct preserve *preserve)
 {
     uint32_t round;
     bool live = live_round(preserve, &round);
-    uint32_t used = live ? slots_used(preserve) : 0;
-    uint32_t wanted = live ? used + lower(POOL_AHEAD_SLOTS, preserve->count - used) : 0;
-    preserve->allocated = used;
+    uint32_t wanted = live ? slots_wanted(preserve, true) : 0;
+    preserve->allocated = live ? slots_used(preserve) : 0;
     for (uint32_t ready = 0; ready < wanted; ready = atomic_load_explicit(&preserve->ready, memory_order_relaxed)) {
         if (get_slots(preserve, lower(POOL_STEP_SLOTS, preserve->count - ready)))
             continue;

@@ -64,7 +64,9 @@ void preserve_cut(struct preserve *preserve, uint32_t round);
 
 /* ---- the pool of slots: the thread that opens the segment, then the agent ---- */
 
-#define POOL_AHEAD_SLOTS 8192u /* 32 MiB: what writers may use before the agent gets the processor */
+#define POOL_AHEAD_SLOTS 8192u /* 32 MiB: what writers may use before the agent gets the processor; also the most that is kept between rounds */
+#define POOL_KEPT_PART 8u      /* between rounds this part of all slots is kept, */
+#define POOL_KEPT_SLOTS_MIN 256u /* but at least 1 MiB */
 #define POOL_STEP_SLOTS 1024u  /* 4 MiB: what it gets at once */
 
 /** Open or make the object with the slots. header and pointers of *preserve are set. fresh: the segment was made anew, so an object of that name
