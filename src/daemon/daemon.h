@@ -65,6 +65,7 @@ struct daemon_signals {
     void (*reopen)(void *arg); /* SIGHUP came; the log is reopened already. May be NULL */
     void *arg;
     ev_signal term, interrupt, hangup;
+    ev_timer look;
 };
 
 /** Take signals on this loop, the default one, from now on: ends what daemon_block_signals began, for this thread. */

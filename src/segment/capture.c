@@ -300,7 +300,7 @@ static const char *end_text(uint64_t why)
     case LAYOUT_END_POOL:
         return "the restarted server had lost the preserved pages, or has another preserve_limit";
     default:
-        return "a page was taken by a capture that did not finish";
+        return "a page was taken by a capture that did not finish, or the object of preserved pages was deleted";
     }
 }
 

@@ -74,6 +74,7 @@ void segment_cut(struct segment *segment, uint32_t round)
 {
     MC_ASSERT(segment_is_frozen(segment) && segment->drained);
     preserve_cut(&segment->preserve, round);
+    segment->was_live = true; /* whatever becomes of it before the next look */
 }
 
 void segment_thaw(struct segment *segment)

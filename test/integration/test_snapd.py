@@ -252,7 +252,7 @@ class Failures(unittest.TestCase):
             image = fill(grid, 0, 1) + fill(grid, 1, 2)
             seen = status(grid)["round"]
             generator = random.Random(5)
-            for kill in range(case.scale(15, 4)):
+            for kill in range(case.scale(15, 2)):
                 for _ in range(generator.randrange(12)):
                     status(grid)
                 victim = generator.randrange(2)
@@ -260,7 +260,7 @@ class Failures(unittest.TestCase):
                 grid.restart(victim)
                 done = status(grid)["rounds_done"]
                 wait_until(lambda before=done: status(grid)["rounds_done"] > before, what=f"a round after kill {kill}")
-            self.assertGreaterEqual(assert_later_files_show(self, grid, image, seen), case.scale(15, 4))
+            self.assertGreaterEqual(assert_later_files_show(self, grid, image, seen), case.scale(15, 2))
 
     def test_the_next_node_takes_over_and_yields(self):
         with Grid(nodes=2, segment_size=K, snapd=True, snapshot='interval = 0 takeover = "200ms"') as grid:

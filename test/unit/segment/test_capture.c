@@ -411,6 +411,23 @@ static void removed_segment_is_not_current(void **state)
     capture_close(capture);
 }
 
+static void deleted_preserved_pages_cost_the_round_only(void **state)
+{
+    struct fixture *fixture = *state;
+    struct err err;
+    char path[128];
+    snprintf(path, sizeof path, "/dev/shm/mcomp.%s.1" OBJECT_PRESERVED, fixture->grid);
+    struct capture *capture = fixture_capture_open(fixture);
+    cut(fixture, 256);
+    fill(fixture, 12);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(fixture_capture(capture, 256, SIZE, image, &err), MCOMP_ABORTED);
+    assert_non_null(strstr(err.text, "was deleted"));
+    cut(fixture, 257);
+    assert_captured(capture, 257); /* nothing is changed meanwhile */
+    capture_close(capture);
+}
+
 /* ---- attaching ---- */
 
 static void assert_no_capture(const struct segment_options *options, enum mcomp_status code, const char *text)
@@ -620,6 +637,7 @@ int main(void)
         TEST(writer_in_the_middle_of_a_copy_is_noticed),
         TEST(capture_goes_on_over_a_restart_and_without_a_server),
         TEST(capture_whose_preserved_pages_are_gone_ends),
+        TEST(deleted_preserved_pages_cost_the_round_only),
         TEST(removed_segment_is_not_current),
         TEST(capture_of_another_segment_is_refused),
         TEST(second_capture_is_refused_and_names_the_first),
