@@ -9,8 +9,9 @@ import unittest
 TOP = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..")
 sys.path.insert(0, os.path.join(TOP, "test", "lib"))
 from grid import program  # noqa: E402
+from waiting import PATIENCE, PATIENCE_S  # noqa: E402
 
-RUN_S = 60
+RUN_S = 2 * PATIENCE_S
 
 
 def environment(**changes):
@@ -23,7 +24,9 @@ def environment(**changes):
 
 
 def command_line(arguments, config=None):
-    return [program("mcomp"), *(["-c", config] if config else []), *[str(a) for a in arguments]]
+    """With a configuration, patient unless the arguments have a --timeout: a grid may be slow to answer."""
+    patience = ["--timeout", PATIENCE] if config and "--timeout" not in arguments else []
+    return [program("mcomp"), *(["-c", config] if config else []), *patience, *[str(a) for a in arguments]]
 
 
 def run(*arguments, config=None, stdin=b"", env=None, cwd=None):

@@ -99,35 +99,45 @@ class Refusals(unittest.TestCase):
 class Interrupted(unittest.TestCase):
     def test_load_says_what_was_written(self):
         """The input stands still after 3 MiB, and Ctrl-C comes when they are in the grid."""
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with Grid(nodes=2, segment_size="4MiB") as grid, self.subTest(number):
+        def attempt(number):
+            with Grid(nodes=2, segment_size="4MiB") as grid:
                 process = start("load", "-", 0, config=grid.config, stdin=-1)
                 process.stdin.write(b"a" * (3 * MIB + 5))
                 process.stdin.flush()
                 wait_until(lambda: grid.mcomp("read", 3 * MIB - 1, 1).stdout == b"a", what="3 MiB in the grid")
                 process.send_signal(number)
                 self.assertEqual(wait_for_end(process), 130)
-                self.assertEqual(process.stderr.read().decode(), "mcomp: load: interrupted\n  done      0x0 to 0x2fffff (3 MiB)\n")
+                said = process.stderr.read().decode()
                 for pipe in (process.stdin, process.stdout, process.stderr):
                     pipe.close()
+                if "unknown" in said:
+                    return False  # the grid had it, and the answers took longer than they are waited for after a signal
+                self.assertEqual(said, "mcomp: load: interrupted\n  done      0x0 to 0x2fffff (3 MiB)\n")
+                return True
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with self.subTest(number):
+                wait_until(lambda signal_number=number: attempt(signal_number), what="an interrupt when all was answered")
 
     def test_load_into_a_node_that_hangs_ends_at_the_second_signal(self):
-        with Grid(nodes=2) as grid:
-            fill(grid.path("in"), 2 * MIB)
-            grid.servers[1].process.send_signal(signal.SIGSTOP)
-            try:
-                process = start("load", grid.path("in"), 0, config=grid.config)
-                wait_until(lambda: grid.mcomp("read", MIB - 1, 1).stdout != b"\0", what="the first MiB in the grid")
-                process.send_signal(signal.SIGINT)
-                process.send_signal(signal.SIGTERM)
-                self.assertEqual(wait_for_end(process), 130)
-                said = process.stderr.read().decode()
-                self.assertIn("mcomp: load: interrupted\n  done      0x0 to 0xfffff (1 MiB)\n", said)
+        def attempt():
+            with Grid(nodes=2) as grid:
+                fill(grid.path("in"), 2 * MIB)
+                grid.servers[1].process.send_signal(signal.SIGSTOP)
+                try:
+                    process = start("load", grid.path("in"), 0, config=grid.config)
+                    wait_until(lambda: grid.mcomp("read", MIB - 1, 1).stdout != b"\0", what="the first MiB in the grid")
+                    process.send_signal(signal.SIGINT)
+                    process.send_signal(signal.SIGTERM)
+                    self.assertEqual(wait_for_end(process), 130)
+                    said = process.stderr.read().decode()
+                    process.stdout.close()
+                    process.stderr.close()
+                finally:
+                    grid.servers[1].process.send_signal(signal.SIGCONT)
+                self.assertTrue(said.startswith("mcomp: load: interrupted\n"), said)
                 self.assertNotIn("done      0x100000", said.replace("not done ", ""))
-                process.stdout.close()
-                process.stderr.close()
-            finally:
-                grid.servers[1].process.send_signal(signal.SIGCONT)
+                return "\n  done      0x0 to 0xfffff (1 MiB)\n" in said  # else the grid had it, and the load had not heard of it
+        wait_until(attempt, what="an interrupt when the first MiB was answered")
 
     def test_save_removes_its_temporary_file(self):
         with Grid(nodes=2) as grid:

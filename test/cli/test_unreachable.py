@@ -8,6 +8,7 @@ import unittest
 from cli import RUN_S, command_line, environment, run
 import case
 from grid import Grid
+from waiting import with_growing_time_outs
 
 TIMEOUT = ("--timeout", "300ms")
 
@@ -60,28 +61,38 @@ class SomeThere(unittest.TestCase):
     def test_status_tells_of_those_that_are_up(self):
         with Grid(nodes=3) as grid:
             grid.kill(1)
-            done = run(*TIMEOUT, "status", config=grid.config)
-            self.assertEqual(done.returncode, 4)
-            self.assertEqual([line.split()[1] for line in done.stdout.splitlines()[1:4]], ["up", "unreachable", "up"])
-            self.assertIn("2 of 3 nodes up", done.stdout)
-            states = [(n["state"], "error" in n, "uptime_ms" in n) for n in json.loads(run(*TIMEOUT, "--json", "status", config=grid.config).stdout)]
-            self.assertEqual(states, [("up", False, True), ("unreachable", True, False), ("up", False, True)])
+
+            def check(time_out):
+                done = run("--timeout", time_out, "status", config=grid.config)
+                self.assertEqual(done.returncode, 4)
+                self.assertEqual([line.split()[1] for line in done.stdout.splitlines()[1:4]], ["up", "unreachable", "up"])
+                self.assertIn("2 of 3 nodes up", done.stdout)
+                nodes = json.loads(run("--timeout", time_out, "--json", "status", config=grid.config).stdout)
+                states = [(n["state"], "error" in n, "uptime_ms" in n) for n in nodes]
+                self.assertEqual(states, [("up", False, True), ("unreachable", True, False), ("up", False, True)])
+            with_growing_time_outs(check)
 
     def test_write_over_a_node_that_is_down_says_what_became_of_each_part(self):
         with Grid(nodes=3, segment_size="64KiB") as grid:
             grid.kill(1)
-            done = run(*TIMEOUT, "write", 0, config=grid.config, stdin=bytes(3 << 16))
-            self.assertEqual(done.returncode, 4)
-            self.assertIn("done      0x0 to 0xffff (64 KiB)", done.stderr)
-            self.assertIn("not done  0x10000 to 0x1ffff (64 KiB)", done.stderr)
+
+            def check(time_out):
+                done = run("--timeout", time_out, "write", 0, config=grid.config, stdin=bytes(3 << 16))
+                self.assertEqual(done.returncode, 4)
+                self.assertIn("done      0x0 to 0xffff (64 KiB)", done.stderr)
+                self.assertIn("not done  0x10000 to 0x1ffff (64 KiB)", done.stderr)
+            with_growing_time_outs(check)
 
     def test_load_over_a_node_that_is_down_tells_of_pieces_behind_it_too(self):
         with Grid(nodes=3, segment_size="4MiB") as grid:
             grid.kill(1)
-            done = run("--timeout", "3s", "load", "-", 0, config=grid.config, stdin=bytes(12 << 20))
-            self.assertEqual(done.returncode, 4)
-            self.assertEqual(done.stderr.splitlines()[1:], ["  done      0x0 to 0x3fffff (4 MiB)", "  not done  0x400000 to 0x7fffff (4 MiB)",
-                                                            "  done      0x800000 to 0xbfffff (4 MiB)"])
+
+            def check(time_out):
+                done = run("--timeout", time_out, "load", "-", 0, config=grid.config, stdin=bytes(12 << 20))
+                self.assertEqual(done.returncode, 4)
+                self.assertEqual(done.stderr.splitlines()[1:], ["  done      0x0 to 0x3fffff (4 MiB)", "  not done  0x400000 to 0x7fffff (4 MiB)",
+                                                                "  done      0x800000 to 0xbfffff (4 MiB)"])
+            with_growing_time_outs(check)
 
     def test_messages_never_go_to_a_node(self):
         """Where standard descriptors are closed, sockets must not take their places."""
@@ -89,17 +100,20 @@ class SomeThere(unittest.TestCase):
             grid.kill(1)
             subprocess.run(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *command_line((*TIMEOUT, "status"), grid.config)], env=environment(), check=False,
                            timeout=RUN_S)
-            nodes = json.loads(run(*TIMEOUT, "--json", "status", config=grid.config).stdout)
-            self.assertEqual([nodes[i]["connections_broken"] for i in (0, 2)], [0, 0])
+
+            def check(time_out):
+                nodes = json.loads(run("--timeout", time_out, "--json", "status", config=grid.config).stdout)
+                self.assertEqual([nodes[i].get("connections_broken") for i in (0, 2)], [0, 0])
+            with_growing_time_outs(check)
 
     def test_other_configuration_is_a_mismatch(self):
         with Grid() as grid:
             grid.write_config(segment_size="2MiB")
-            done = run(*TIMEOUT, "status", config=grid.config)
+            done = run("status", config=grid.config)
             self.assertEqual(done.returncode, 1)
             self.assertIn("mismatch", done.stdout)
             self.assertIn("2097152", done.stderr)
-            self.assertEqual(run(*TIMEOUT, "read", 0, 1, config=grid.config).returncode, 1)
+            self.assertEqual(run("read", 0, 1, config=grid.config).returncode, 1)
             grid.write_config()
 
 

@@ -9,13 +9,14 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import case  # noqa: E402
 from grid import Grid  # noqa: E402
+from waiting import PATIENCE_S  # noqa: E402
 
 HELLO = os.path.join(os.environ.get("MCOMP_BUILD", "build/release"), "test", "docs", "docs_hello")
 
 
 class Hello(unittest.TestCase):
     def hello(self, config):
-        return subprocess.run([HELLO], env=dict(os.environ, MCOMP_CONFIG=config), capture_output=True, text=True, timeout=60, check=False)
+        return subprocess.run([HELLO], env=dict(os.environ, MCOMP_CONFIG=config), capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
     def test_it_writes_reads_and_counts(self):
         with Grid(nodes=2) as grid:

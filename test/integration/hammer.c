@@ -83,7 +83,7 @@ int main(int argc, char **argv)
             continue;
         struct mcomp *grid;
         struct mcomp_error error;
-        hammer_check(mcomp_open(&grid, argv[2], &(struct mcomp_options){.client_name = "hammer", .timeout_ms = 60000}, &error), &error, "open");
+        hammer_check(mcomp_open(&grid, argv[2], &(struct mcomp_options){.client_name = "hammer", .timeout_ms = 240000}, &error), &error, "open");
         loads[i].run(grid, argv + 3);
         mcomp_close(grid);
         return 0;

@@ -8,12 +8,13 @@ import select
 import signal
 import socket
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import case  # noqa: E402
 from grid import Grid, sanitized  # noqa: E402
-from waiting import cpu_seconds, idle, own_memory_bytes, wait_until  # noqa: E402
+from waiting import PATIENCE_S, cpu_seconds, idle, own_memory_bytes, wait_until  # noqa: E402
 from wire import Closed, Connection, encode, frame, request, varint  # noqa: E402
 
 MIB = 1 << 20
@@ -131,9 +132,24 @@ class Rubbish(Hostile):
                 node.raw(b"\x85")
             node.reset()
         self.check_works(self.other)
-        wait_until(lambda: status_of(self.other)["connections"] == 1, what="the end of the other connections")
-        status = status_of(self.other)
-        self.assertEqual((status["buffered_in"], status["jobs_waiting"]), (0, 0))
+        settled = {"connections": 1, "buffered_in": 0, "jobs_waiting": 0}
+        wait_until(lambda: settled.items() <= status_of(self.other).items(), what="the end of the other connections")
+
+
+class Watch:
+    """The longest time between two ticks, until stop()."""
+
+    def __init__(self):
+        self.last, self.longest, self.stopped = time.monotonic(), 0.0, False
+
+    def tick(self):
+        if not self.stopped:
+            now = time.monotonic()
+            self.last, self.longest = now, max(self.longest, now - self.last)
+
+    def stop(self):
+        self.tick()
+        self.stopped = True
 
 
 class Slow(Hostile):
@@ -159,12 +175,14 @@ class Slow(Hostile):
                 for answer in node.until_closed():
                     self.assertNotEqual(answer["status"], "OK")
             self.check_works(other)
+            settled = {"connections": 1, "buffered_in": 0}
+            wait_until(lambda: settled.items() <= status_of(other).items(), what="the end of the connections")
             status = status_of(other)
-            self.assertEqual((status["connections"], status["buffered_in"], status["write"]["count"]), (1, 0, 0))
+            self.assertEqual(status["write"]["count"], 0)
             self.assertGreaterEqual(status["connections_broken"], count)
 
     def test_half_frames_that_announce_much_take_no_more_memory_than_was_sent(self):
-        with Grid(server='stall_timeout = "60s"') as grid, Connection(grid.port()) as other:
+        with Grid(server='stall_timeout = "1h"') as grid, Connection(grid.port()) as other:
             before = own_memory_bytes(grid.servers[0].pid)
             for _ in range(500):
                 self.enterContext(Connection(grid.port())).raw(request("write", 1, address=0, data=b"z" * MIB)[:100])
@@ -174,18 +192,17 @@ class Slow(Hostile):
             self.check_works(other)
 
     def test_answers_that_nobody_reads_take_bounded_memory(self):
-        with Grid(segment_size="8MiB", server='stall_timeout = "60s" max_buffers = "32MiB"') as grid, Connection(grid.port()) as other:
+        with Grid(segment_size="8MiB", server='stall_timeout = "1h" max_buffers = "32MiB"') as grid, Connection(grid.port()) as other:
             before = own_memory_bytes(grid.servers[0].pid)
             wanted = b"".join(request("read", i + 1, address=0, length=4 * MIB) for i in range(200))
             for _ in range(60):
                 node = self.enterContext(Connection(grid.port(), receive_buffer=4096))
                 node.raw(wanted)
-            largest, unread = 0, 0
+            wait_until(lambda: status_of(other)["buffered_out"] > 0, what="answers that nobody reads")
+            largest = 0
             for _ in range(200):
                 self.check_works(other)
                 largest = max(largest, own_memory_bytes(grid.servers[0].pid) - before)
-                unread = max(unread, status_of(other)["buffered_out"])
-            self.assertGreater(unread, 0)
             if not sanitized():
                 self.assertLess(largest, 64 * MIB)
             read = status_of(other)["read"]
@@ -193,7 +210,7 @@ class Slow(Hostile):
 
     def test_client_that_reads_late_gets_everything(self):
         count = 40
-        with Grid(segment_size="8MiB", server='max_buffers = "8MiB"') as grid, Connection(grid.port(), receive_buffer=4096) as node:
+        with Grid(segment_size="8MiB", server='max_buffers = "8MiB" stall_timeout = "1h"') as grid, Connection(grid.port(), receive_buffer=4096) as node:
             with Connection(grid.port()) as other:
                 node.raw(b"".join(request("read", i + 1, address=i, length=MIB) for i in range(count)))
                 wait_until(lambda: status_of(other)["buffered_out"] > 0, what="answers that wait")
@@ -203,37 +220,68 @@ class Slow(Hostile):
                 self.assertEqual((answer["status"], len(answer["read"]["data"])), ("OK", MIB))
                 left.remove(answer["id"])
 
-    def test_idle_connections_are_closed_and_busy_ones_are_not(self):
-        with Grid(server='idle_timeout = "1s"') as grid, Connection(grid.port()) as busy, Connection(grid.port()) as still:
-            closed = select.poll()
-            closed.register(still.socket, select.POLLIN)
-            wait_until(lambda: self.check_works(busy) or closed.poll(0), what="the end of the idle connection")
-            self.assertEqual(still.until_closed(), [])
-            self.check_works(busy)
+    def in_good_time(self, attempt, seconds, what):
+        """Repeat attempt(watch) until it comes to its end. It may be cut off where this process did nothing for so many seconds: if the machine held it up."""
+        def once():
+            watch = Watch()
+            try:
+                attempt(watch)
+            except (Closed, ConnectionError):
+                watch.tick()
+                if watch.longest < seconds:
+                    raise
+                return False
+            return True
+        wait_until(once, what=what)
 
+    def test_idle_connections_are_closed_and_busy_ones_are_not(self):
+        with Grid(server='idle_timeout = "1s"') as grid:
+            def attempt(watch):
+                with Connection(grid.port()) as busy, Connection(grid.port()) as still:
+                    closed = select.poll()
+                    closed.register(still.socket, select.POLLIN)
+                    while not closed.poll(1):
+                        watch.tick()
+                        self.check_works(busy)
+                    self.assertEqual(still.until_closed(), [])
+                    watch.tick()
+                    self.check_works(busy)
+            self.in_good_time(attempt, 0.9, "the end of the idle connection, and of no other")
 
     def test_server_that_was_stopped_does_not_blame_its_clients(self):
-        with Grid(server='idle_timeout = "2s" stall_timeout = "2s"') as grid, Connection(grid.port()) as first, Connection(grid.port()) as second:
+        with Grid(server='idle_timeout = "2s" stall_timeout = "2s"') as grid:
             half = request("write", 1, address=0, data=b"h" * 1000)
-            second.raw(half[:500])
-            self.check_works(first)
-            grid.servers[0].kill(signal.SIGSTOP)
-            first.send("read", 1, address=0, length=8)
-            second.raw(half[500:])
-            idle(3.2)  # longer than either time-out
-            grid.servers[0].kill(signal.SIGCONT)
-            self.assertEqual((first.receive()["status"], second.receive()["status"]), ("OK", "OK"))
+
+            def attempt(watch):
+                with Connection(grid.port()) as first, Connection(grid.port()) as second:
+                    second.raw(half[:500])
+                    self.check_works(first)
+                    grid.servers[0].kill(signal.SIGSTOP)
+                    try:
+                        watch.stop()  # what comes now is not for the clients to answer for
+                        first.send("read", 1, address=0, length=8)
+                        second.raw(half[500:])
+                        idle(3.2)  # longer than either time-out
+                    finally:
+                        grid.servers[0].kill(signal.SIGCONT)
+                    statuses = [first.receive()["status"], second.receive()["status"]]
+                    self.assertEqual(statuses, ["OK", "OK"])
+            self.in_good_time(attempt, 1.9, "the end of a stop")
 
     def test_connection_that_waits_for_room_is_not_idle(self):
-        with Grid(segment_size="8MiB", server='max_buffers = "5MiB" idle_timeout = "1s"') as grid, Connection(grid.port()) as other:
+        with Grid(segment_size="8MiB", server='max_buffers = "5MiB" idle_timeout = "1s"') as grid:
             write = request("write", 1, address=0, data=b"w" * 4 * MIB)
-            first = self.enterContext(Connection(grid.port()))
-            first.raw(write[:3 * MIB])
-            wait_until(lambda: status_of(other)["buffered_in"] >= 3 * MIB, what="half a frame at the server")
-            second = self.enterContext(Connection(grid.port()))
-            second.raw(write)  # there is no room for it before the first is closed
-            self.assertEqual(second.receive()["status"], "OK")
-            self.assertEqual(first.until_closed(), [])
+
+            def attempt(watch):
+                with Connection(grid.port()) as first, Connection(grid.port()) as other:
+                    first.raw(write[:3 * MIB])
+                    while status_of(other)["buffered_in"] < 3 * MIB:
+                        watch.tick()
+                    with Connection(grid.port()) as second:
+                        second.raw(write)  # there is no room for it before the first is closed
+                        self.assertEqual(second.receive()["status"], "OK")
+                    self.assertEqual(first.until_closed(), [])
+            self.in_good_time(attempt, 0.9, "a connection that waited for room")
 
     def test_those_that_wait_for_room_take_turns(self):
         count, rounds = 16, 500
@@ -265,7 +313,7 @@ class Many(Hostile):
         for _ in range(count):
             node = socket.socket()
             self.addCleanup(node.close)
-            node.settimeout(60)
+            node.settimeout(PATIENCE_S)
             node.connect(("127.0.0.1", port))
             nodes.append(node)
             try:
@@ -336,15 +384,20 @@ class Many(Hostile):
         few = 64
         launcher = ["sh", "-c", f'ulimit -n {few}; exec "$@"', "sh"]
         with Grid(launcher=launcher) as grid, Connection(grid.port()) as first:
+            begin = time.monotonic()
             nodes = self.open_many(grid.port(), 200)
-            wait_until(lambda: status_of(first)["connections_refused"] > 0, what="refused connections")
+
+            def all_met():
+                status = status_of(first)
+                return status["connections_refused"] > 0 and status["connections"] + status["connections_refused"] == 1 + len(nodes)
+            wait_until(all_met, what="an answer to all connections")
             self.check_works(first)
             used, seconds = cpu_seconds(grid.servers[0].pid), 1
             idle(seconds)
             used = cpu_seconds(grid.servers[0].pid) - used
             self.assertLess(used, 0.3 * seconds, "processor time in a second of being out of descriptors")
             complaints = [line for line in grid.servers[0].log().splitlines() if "descriptor" in line or "Too many open files" in line]
-            self.assertTrue(1 <= len(complaints) <= 3, complaints)
+            self.assertTrue(1 <= len(complaints) <= 3 + time.monotonic() - begin, complaints)
             for node in nodes:
                 node.close()
             wait_until(lambda: status_of(first)["connections"] == 1, what="the end of the connections")

@@ -61,30 +61,33 @@ class Restart(unittest.TestCase):
         total = {"acknowledged": 0, "open": 0, "maybe": 0, "there": 0, "finished": 0}
         with Grid(segment_size="64MiB") as grid, Hammer(grid, 12345, WRITERS[0], seed) as first, \
                 Hammer(grid, 12345 + WRITERS[0] * LANE_BYTES, WRITERS[1], seed + 1) as second:
-            for _ in range(ROUNDS):
+            rounds = 0
+            # On a slow machine calls may time out before much is acknowledged, and a server may die between two requests: go on until enough was seen.
+            while rounds < ROUNDS or total["acknowledged"] <= rounds or total["maybe"] == 0:
+                if rounds == ROUNDS:
+                    print(f"going on after {rounds} rounds: {total}", flush=True)
+                rounds += 1
                 grid.servers[0].killed = True
                 second.say(f"round {NEVER} 0")
                 first.say(f"round {chance.randrange(1, ACKNOWLEDGED_MAX)} {grid.servers[0].pid}")
-                rounds = [first.answer()]
+                answers = [first.answer()]
                 grid.kill(0)  # a second kill, in case all calls failed before so many were acknowledged
-                rounds.append(second.answer())
+                answers.append(second.answer())
                 grid.restart(0)
                 for hammer in (first, second):
                     hammer.say("verify")
-                    rounds.append(hammer.answer())
+                    answers.append(hammer.answer())
                 with Connection(grid.port()) as node:
                     total["finished"] += node.call("status")["node_status"]["writes_finished_at_start"]
-                for counts in rounds:
+                for counts in answers:
                     for key, value in counts.items():
                         total[key] += value
             for hammer in (first, second):
                 hammer.finish()
             with Connection(grid.port()) as node:
-                self.assertEqual(node.call("status")["node_status"]["attach_count"], ROUNDS + 1)
+                self.assertEqual(node.call("status")["node_status"]["attach_count"], rounds + 1)
         print("rounds={} acknowledged={acknowledged} unanswered={open} unknown={maybe} of_these_done={there} finished_by_the_next_server={finished}"
-              .format(ROUNDS, **total), flush=True)
-        self.assertGreater(total["acknowledged"], ROUNDS)
-        self.assertGreater(total["maybe"], 0, "no server was killed with a request under way")
+              .format(rounds, **total), flush=True)
 
     def test_segment_keeps_its_identity_and_forgets_it_on_reset(self):
         with Grid() as grid:

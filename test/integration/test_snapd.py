@@ -1,8 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Snapshot processes and their rounds, on real grids."""
+"""Snapshot processes and their rounds, on real grids. A round may fail on a machine that is slow; then it is tried again."""
+import datetime
+import itertools
 import os
 import random
+import re
+import select
 import signal
 import socket
 import subprocess
@@ -14,13 +18,14 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import case  # noqa: E402
 from grid import Grid, program, sanitized  # noqa: E402
 from snapshots import BUSY, COLLECT, FROZEN, IDLE, OLD, SCHEMA, ZSTD  # noqa: E402
-from snapshots import Exchange, File, directory, encode_chunk, files, status, take  # noqa: E402
-from waiting import own_memory_bytes, wait_until  # noqa: E402
+from snapshots import Exchange, File, directory, encode_chunk, files, late, status, take, take_on  # noqa: E402
+from waiting import PATIENCE_S, idle, own_memory_bytes, wait_until  # noqa: E402
 from wire import Closed, Connection, decode, encode, frame, take_varint, varint  # noqa: E402
 
 MIB = 1 << 20
 K = 2 * MIB + 3 * 4096  # the last window of a segment is not a full one
 BUSY_SNAPSHOT = "interval = 0 preserve_limit = 1GiB"
+SLOW_SNAPSHOT = 'interval = 0 rate_limit = "1MiB"'  # a round lasts for seconds: long enough to do something in it, if not at once then later
 
 
 def fill(grid, node, seed, share=1.0):
@@ -52,13 +57,37 @@ def snapshot_of(test, grid, node=0):
 
 def assert_later_files_show(test, grid, image, seen):
     """The files of rounds that began after round `seen` all show this image, and no number was used twice. Returns how many there are."""
-    complete, _ = files(directory(grid))
-    found = [File(os.path.join(directory(grid), name)) for name in complete]
-    rounds = [file.header["round"] for file in found]
+    rounds = []
+    for name in files(directory(grid))[0]:
+        file = File(os.path.join(directory(grid), name))
+        rounds.append(file.header["round"])
+        if rounds[-1] > seen:
+            test.assertTrue(file.image() == image, name)
     test.assertEqual(len(set(rounds)), len(rounds), "no number is used twice")
-    later = [file for file in found if file.header["round"] > seen]
-    test.assertTrue(all(file.image() == image for file in later))
-    return len(later)
+    return sum(number > seen for number in rounds)
+
+
+def wait_for_a_later_round(grid, what):
+    """Wait for a snapshot by a round that has not begun yet. One that runs already may owe nothing to what was done just now."""
+    seen = status(grid)["round"]
+
+    def done():
+        state = status(grid)
+        return "last" in state and state["last"]["round"] > seen
+    wait_until(done, what=what)
+
+
+def begin_collection(grid, exchange):
+    """Ask for a snapshot, and again if its round fails for want of time, until one is collecting. False: it was through before that was seen."""
+    answered = select.poll()
+    answered.register(exchange.socket, select.POLLIN)
+    while True:
+        exchange.send("take_snapshot")
+        wait_until(lambda: status(grid)["phase"] == COLLECT or answered.poll(0), what="the collection")
+        if not answered.poll(0):
+            return True
+        if not late(exchange.receive()):
+            return False
 
 
 class Rounds(unittest.TestCase):
@@ -91,9 +120,8 @@ class Rounds(unittest.TestCase):
 
     def test_by_the_clock_the_newest_are_kept(self):
         with Grid(nodes=2, segment_size=K, snapd=True, snapshot='interval = "20ms" keep = 2') as grid:
-            wait_until(lambda: status(grid)["rounds_done"] >= 5, what="five rounds")
-            state = status(grid)
-            self.assertEqual((state["node"], state["leader"], state["last_error"]), (0, 0, ""))
+            state = wait_until(lambda: [state for state in [status(grid)] if state["rounds_done"] >= 5 and not state["last_error"]], what="five rounds")[0]
+            self.assertEqual((state["node"], state["leader"]), (0, 0))
             self.assertEqual(state["last"]["segment_size"], K)
             for node in range(2):
                 grid.kill_snapd(node, signal.SIGTERM)
@@ -113,7 +141,7 @@ class Rounds(unittest.TestCase):
         with Grid(nodes=1, segment_size=K, snapd=True) as grid:
             with Exchange(grid) as exchange:
                 self.assertEqual(exchange.call("list")["list"]["file"], [])
-                names = [exchange.call("take_snapshot")["take_snapshot"]["file"] for _ in range(3)]
+                names = [take_on(exchange)["take_snapshot"]["file"] for _ in range(3)]
                 with open(os.path.join(directory(grid), names[1]), "r+b") as file:
                     file.truncate(5000)
                 listed = exchange.call("list")["list"]["file"]
@@ -124,64 +152,95 @@ class Rounds(unittest.TestCase):
             self.assertGreater(listed[0]["header"]["round"], listed[2]["header"]["round"])
 
     def test_a_request_is_answered_by_a_round_that_began_after_it(self):
-        # The rate makes a round last as long as the test needs.
-        with Grid(nodes=1, segment_size=4 * MIB, snapd=True, snapshot='interval = 0 rate_limit = "4MiB"') as grid:
-            with Exchange(grid) as first, Exchange(grid) as second, Exchange(grid) as third:
-                first.send("take_snapshot")
-                wait_until(lambda: status(grid)["phase"] == COLLECT, what="the collection")
-                with Connection(grid.port()) as connection:
-                    connection.call("write", address=0, data=b"acknowledged before the second request")
-                second.send("take_snapshot")
-                third.send("take_snapshot")
-                answers = [exchange.receive() for exchange in (first, second, third)]
-            rounds = [answer["take_snapshot"]["header"]["round"] for answer in answers]
-            self.assertLess(rounds[0], rounds[1])
-            self.assertEqual(rounds[1], rounds[2])
-            image = File(os.path.join(directory(grid), answers[1]["take_snapshot"]["file"])).image()
-            self.assertTrue(image.startswith(b"acknowledged before"))
-            self.assertEqual(status(grid)["rounds_done"], 2)
+        with Grid(nodes=1, segment_size=4 * MIB, snapd=True, snapshot=SLOW_SNAPSHOT) as grid:
+            def attempt(word):
+                before = status(grid)["rounds_done"]
+                with Exchange(grid) as first, Exchange(grid) as second, Exchange(grid) as third:
+                    if not begin_collection(grid, first):
+                        return False
+                    with Connection(grid.port()) as connection:
+                        connection.call("write", address=0, data=word)
+                    second.send("take_snapshot")
+                    third.send("take_snapshot")
+                    seen = status(grid)  # when all had asked
+                    answers = [exchange.receive() for exchange in (first, second, third)]
+                if any(late(answer) for answer in answers):
+                    return False
+                rounds = [answer["take_snapshot"]["header"]["round"] for answer in answers]
+                self.assertLess(rounds[0], rounds[1])
+                for answer in answers[1:]:
+                    self.assertTrue(File(os.path.join(directory(grid), answer["take_snapshot"]["file"])).image().startswith(word))
+                if (seen["phase"], seen["round"]) != (COLLECT, rounds[0]) or seen["node_bytes"][0] > 2 * MIB:
+                    return False  # not all asked early enough to be served by one round
+                self.assertEqual(rounds[1], rounds[2])
+                self.assertEqual(status(grid)["rounds_done"], before + 2)
+                return True
+            words = itertools.count()
+            wait_until(lambda: attempt(b"acknowledged before the second request, %d" % next(words)), what="two requests within a round")
 
     def test_progress_is_shown(self):
-        with Grid(nodes=2, segment_size=4 * MIB, snapd=True, snapshot='interval = 0 rate_limit = "4MiB"') as grid, Exchange(grid) as exchange:
-            exchange.send("take_snapshot")
-            seen = wait_until(lambda: [state for state in [status(grid)] if state["phase"] == COLLECT and min(state["node_bytes"]) > 0],
-                              what="a part of each node")[0]
-            self.assertEqual(len(seen["node_bytes"]), 2)
-            self.assertLess(max(seen["node_bytes"]), 4 * MIB)
-            self.assertGreater(seen["elapsed_ns"], 0)
-            self.assertEqual(exchange.receive()["status"], "OK")
-            after = status(grid)
-            self.assertEqual((after["phase"], after["round"], after["node_bytes"]), (IDLE, seen["round"], []))
+        with Grid(nodes=2, segment_size=4 * MIB, snapd=True, snapshot=SLOW_SNAPSHOT) as grid:
+            def attempt():
+                with Exchange(grid) as exchange:
+                    if not begin_collection(grid, exchange):
+                        return False
+                    seen = wait_until(lambda: [state for state in [status(grid)] if state["phase"] != COLLECT or min(state["node_bytes"]) > 0],
+                                      what="a part of each node")[0]
+                    answer = exchange.receive()
+                if seen["phase"] != COLLECT or max(seen["node_bytes"]) == 4 * MIB or late(answer):
+                    return False
+                self.assertEqual(answer["status"], "OK", answer["message"])
+                self.assertEqual(len(seen["node_bytes"]), 2)
+                self.assertLess(max(seen["node_bytes"]), 4 * MIB)
+                self.assertGreater(seen["elapsed_ns"], 0)
+                after = status(grid)
+                self.assertEqual((after["phase"], after["round"], after["node_bytes"]), (IDLE, seen["round"], []))
+                return True
+            wait_until(attempt, what="a round that is seen half done")
 
     def test_a_long_capture_that_goes_on_gives_way_to_nobody(self):
         # Eight seconds: longer than a capture may stand still before another leader may take over.
-        with Grid(nodes=1, segment_size=8 * MIB, snapd=True, snapshot='interval = 0 rate_limit = "1MiB"') as grid, Exchange(grid) as exchange:
-            exchange.send("take_snapshot")
-            round_number = wait_until(lambda: [state["round"] for state in [status(grid)] if sum(state["node_bytes"]) >= 6 * MIB], what="6 MiB")[0]
-            with Exchange(grid) as rival:
-                answer = rival.call("freeze", round=round_number + (9 << 8) + 1, lease_ms=500, segment_size=8 * MIB, nodes=1)
-            self.assertEqual(answer["freeze"], {"outcome": BUSY, "max_round": round_number})
-            answer = exchange.receive()
-            self.assertEqual((answer["status"], status(grid)["rounds_failed"]), ("OK", 0))
+        with Grid(nodes=1, segment_size=8 * MIB, snapd=True, snapshot=SLOW_SNAPSHOT) as grid:
+            def attempt():
+                failed = status(grid)["rounds_failed"]
+                with Exchange(grid) as exchange, Exchange(grid) as rival:
+                    if not begin_collection(grid, exchange):
+                        return False
+                    state = wait_until(lambda: [state for state in [status(grid)] if state["phase"] != COLLECT or sum(state["node_bytes"]) >= 6 * MIB],
+                                       what="6 MiB")[0]
+                    if state["phase"] != COLLECT:
+                        return False
+                    answer = rival.call("freeze", round=state["round"] + (9 << 8) + 1, lease_ms=500, segment_size=8 * MIB, nodes=1)
+                    taken = exchange.receive()
+                if late(answer) or late(taken) or answer["freeze"]["outcome"] != BUSY:
+                    return False  # the capture did stand still, or was over
+                self.assertEqual(answer["freeze"], {"outcome": BUSY, "max_round": state["round"]})
+                self.assertEqual((taken["status"], taken["take_snapshot"]["header"]["round"]), ("OK", state["round"]), taken["message"])
+                return status(grid)["rounds_failed"] == failed
+            wait_until(attempt, what="a long capture, and a rival that is refused")
 
     def test_writers_go_on_and_the_file_does_not_see_them(self):
-        with Grid(nodes=2, segment_size=4 * MIB, snapd=True, snapshot=BUSY_SNAPSHOT + " rate_limit = 8MiB") as grid:
-            image = fill(grid, 0, 1) + fill(grid, 1, 2)
-            with Exchange(grid) as exchange, Connection(grid.port(0)) as left, Connection(grid.port(1)) as right:
-                exchange.send("take_snapshot")
-                wait_until(lambda: status(grid)["phase"] == COLLECT, what="the collection")
-                for page in range(1023, 0, -1):
-                    left.call("write", address=page * 4096 + 77, data=b"new" * 100)
-                    right.call("write", address=4 * MIB + page * 4096 + 77, data=b"new" * 100)
-                answer = exchange.receive()
-            self.assertEqual(answer["status"], "OK", answer["message"])
-            self.assertGreater(answer["take_snapshot"]["header"]["pages_preserved"], 0)
-            self.assertEqual(File(os.path.join(directory(grid), answer["take_snapshot"]["file"])).image(), image)
+        with Grid(nodes=2, segment_size=4 * MIB, snapd=True, snapshot=BUSY_SNAPSHOT + " rate_limit = 4MiB") as grid:
+            def attempt():
+                image = fill(grid, 0, 1) + fill(grid, 1, 2)
+                with Exchange(grid) as exchange, Connection(grid.port(0)) as left, Connection(grid.port(1)) as right:
+                    if not begin_collection(grid, exchange):
+                        return False
+                    for page in range(1023, 0, -1):
+                        left.call("write", address=page * 4096 + 77, data=b"new" * 100)
+                        right.call("write", address=4 * MIB + page * 4096 + 77, data=b"new" * 100)
+                    answer = exchange.receive()
+                if late(answer):
+                    return False
+                self.assertEqual(answer["status"], "OK", answer["message"])
+                self.assertEqual(File(os.path.join(directory(grid), answer["take_snapshot"]["file"])).image(), image)
+                return answer["take_snapshot"]["header"]["pages_preserved"] > 0
+            wait_until(attempt, what="a snapshot with pages that were preserved")
 
     def test_memory_is_bounded(self):
         if sanitized():
             self.skipTest("memory of an instrumented build")
-        with Grid(nodes=3, segment_size=64 * MIB, snapd=True) as grid:
+        with Grid(nodes=3, segment_size=64 * MIB, snapd=True, server='max_message = "256KiB"') as grid:
             for node in range(3):
                 fill(grid, node, node)
             for _ in range(3):
@@ -240,8 +299,7 @@ class Failures(unittest.TestCase):
                     answer = connection.call("write", address=victim * K, data=image[victim * K:victim * K + 8])
                 self.assertEqual(answer["status"], "OK", "the server is unharmed")
                 grid.start_snapd(victim)
-                done = status(grid)["rounds_done"]
-                wait_until(lambda before=done: status(grid)["rounds_done"] > before, what=f"a round after kill {kill} (of node {victim})")
+                wait_for_a_later_round(grid, f"a round after kill {kill} (of node {victim})")
             for node in range(3):
                 grid.kill_snapd(node, signal.SIGTERM)
             self.assertEqual(files(directory(grid))[1], [])
@@ -258,8 +316,7 @@ class Failures(unittest.TestCase):
                 victim = generator.randrange(2)
                 grid.kill(victim)
                 grid.restart(victim)
-                done = status(grid)["rounds_done"]
-                wait_until(lambda before=done: status(grid)["rounds_done"] > before, what=f"a round after kill {kill}")
+                wait_for_a_later_round(grid, f"a round after kill {kill}")
             self.assertGreaterEqual(assert_later_files_show(self, grid, image, seen), case.scale(15, 2))
 
     def test_the_next_node_takes_over_and_yields(self):
@@ -272,17 +329,18 @@ class Failures(unittest.TestCase):
             grid.start_snapd(0)
             wait_until(lambda: status(grid, 1)["leader"] == 0, what="node 0 to lead again")
             self.assertEqual(take(grid, 0)["status"], "OK")
-            self.assertIn("op=takeover", grid.snapds[1].log())
-            self.assertIn("op=yield", grid.snapds[1].log())
+            for told in ("op=takeover", "op=yield"):
+                wait_until(lambda line=told: line in grid.snapds[1].log(), what=told)
 
     def test_a_stopped_process_costs_rounds_and_nothing_else(self):
         with Grid(nodes=2, segment_size=K, snapd=True) as grid:
             grid.snapds[1].kill(signal.SIGSTOP)
-            self.assert_fails(grid, "node 1", "in time")
+            with Exchange(grid) as exchange:
+                wait_until(lambda: re.search("node 1: .*in time", exchange.call("take_snapshot")["message"]), what="a round that fails for node 1")
             with Connection(grid.port(0)) as connection:
                 self.assertEqual(connection.call("write", address=0, data=b"x")["status"], "OK")
             grid.snapds[1].kill(signal.SIGCONT)
-            wait_until(lambda: take(grid)["status"] == "OK", what="a round with all nodes")
+            self.assertEqual(take(grid)["status"], "OK")
 
     def test_disk_full(self):
         if subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode != 0:
@@ -335,29 +393,44 @@ class Failures(unittest.TestCase):
             done = status(grid)["rounds_done"]
             wait_until(lambda: status(grid)["rounds_done"] > done, what="a round with all nodes")
             log = grid.snapds[0].log()
-            self.assertEqual(log.count("op=failed"), 1, log)
             self.assertIn("the rounds before had failed", log)
+            # The first failure after a success is told, and then one in a minute.
+            told = [(int(count), datetime.datetime.fromisoformat(when)) for when, count in re.findall(r"^(\S+) .* op=failed .*failures=(\d+)", log, re.M)]
+            self.assertEqual((told[0][0], len(told)), (1, log.count("op=failed")), log)
+            for (_, before), (failures, when) in itertools.pairwise(told):
+                self.assertTrue(failures == 1 or when - before > datetime.timedelta(seconds=59), log)
 
     def test_ending_within_a_round(self):
-        for who in (0, 1):
-            with Grid(nodes=2, segment_size=4 * MIB, snapd=True, snapshot='interval = 0 rate_limit = "1MiB"') as grid, Exchange(grid) as exchange:
-                exchange.send("take_snapshot")
-                wait_until(lambda g=grid: status(g)["phase"] == COLLECT, what="the collection")
-                self.assertEqual(len(files(directory(grid))[1]), 1)
+        def attempt(who):
+            with Grid(nodes=2, segment_size=8 * MIB, snapd=True, snapshot=SLOW_SNAPSHOT) as grid, Exchange(grid) as exchange:
+                if not begin_collection(grid, exchange):
+                    return False
+                temporary = files(directory(grid))[1]
                 self.assertEqual(grid.kill_snapd(who, signal.SIGTERM), 0)
-                self.assertEqual(exchange.receive()["status"], "UNAVAILABLE")
+                answer = exchange.receive()
+                if answer["status"] == "OK" or late(answer):
+                    return False  # the round was through before
+                self.assertEqual((answer["status"], len(temporary)), ("UNAVAILABLE", 1), answer["message"])
                 self.assertEqual(files(directory(grid)), ([], []))
+                return True
+        for who in (0, 1):
+            wait_until(lambda node=who: attempt(node), what="the end within a round")
 
     def test_what_a_crash_left_is_swept(self):
-        with Grid(nodes=1, segment_size=4 * MIB, snapd=True, snapshot='interval = 0 rate_limit = "1MiB"') as grid:
-            with Exchange(grid) as exchange:
-                exchange.send("take_snapshot")
-                wait_until(lambda: status(grid)["phase"] == COLLECT, what="the collection")
-                grid.kill_snapd(0)
-            self.assertEqual(len(files(directory(grid))[1]), 1)
-            grid.start_snapd(0)
-            self.assertEqual(files(directory(grid)), ([], []))
-            self.assertIn("removed 1 file", grid.snapds[0].log())
+        with Grid(nodes=1, segment_size=8 * MIB, snapd=True, snapshot=SLOW_SNAPSHOT) as grid:
+            def attempt():
+                with Exchange(grid) as exchange:
+                    begin_collection(grid, exchange)
+                    grid.kill_snapd(0)
+                complete, temporary = files(directory(grid))
+                grid.start_snapd(0)
+                self.assertEqual(files(directory(grid)), (complete, []))
+                if not temporary:
+                    return False  # the round was through before
+                self.assertEqual(len(temporary), 1)
+                self.assertIn("removed 1 file", grid.snapds[0].log())
+                return True
+            wait_until(attempt, what="a crash within a round")
 
 
 class FakeNode:
@@ -513,7 +586,7 @@ class Requests(unittest.TestCase):
             exchange.raw(frame(b"\xff\xff\xff"))
             answer = exchange.receive()
             self.assertEqual((answer["id"], answer["status"]), (0, "INVALID_ARGUMENT"))
-            self.assertEqual(exchange.call("take_snapshot")["status"], "OK", "the stream is still in step")
+            self.assertEqual(take_on(exchange)["status"], "OK", "the stream is still in step")
 
     def test_frames_that_are_none_end_only_their_connection(self):
         with Grid(nodes=1, segment_size=K, snapd=True) as grid, Exchange(grid) as good:
@@ -525,22 +598,35 @@ class Requests(unittest.TestCase):
                         bad.receive()
             with Exchange(grid) as half:
                 half.raw(b"\x20half")
-                self.assertEqual(good.call("take_snapshot")["status"], "OK")
+                self.assertEqual(take_on(good)["status"], "OK")
 
     def test_a_leader_that_goes_away_leaves_writers_free(self):
         with Grid(nodes=1, segment_size=K, snapd=True) as grid, Connection(grid.port()) as connection:
+            def freeze(number, lease_ms):
+                answer = leader.call("freeze", round=number, lease_ms=lease_ms, segment_size=K, nodes=1)
+                return None if late(answer) else answer["freeze"]
+
+            numbers = itertools.count(7)
+            while True:
+                number = next(numbers) << 8
+                before = grid.servers[0].log().count("op=lease")
+                with Exchange(grid) as leader:
+                    answer = freeze(number, 10000)
+                    if not answer or answer["outcome"] == BUSY:
+                        continue
+                    self.assertEqual(answer, {"outcome": FROZEN, "max_round": number})
+                    held = connection.send("write", address=0, data=b"held")
+                    reads = connection.send("read", address=0, length=4)
+                    answered = [connection.receive()["id"]]
+                answered.append(connection.receive()["id"])
+                self.assertEqual(set(answered), {reads, held})
+                if grid.servers[0].log().count("op=lease") == before:
+                    break  # it was not because the lease of ten seconds ran out
+            self.assertEqual(answered, [reads, held], "readers are not held")
             with Exchange(grid) as leader:
-                answer = leader.call("freeze", round=7 << 8, lease_ms=10000, segment_size=K, nodes=1)
-                self.assertEqual(answer["freeze"], {"outcome": FROZEN, "max_round": 7 << 8})
-                held = connection.send("write", address=0, data=b"held")
-                reads = connection.send("read", address=0, length=4)
-                self.assertEqual(connection.receive()["id"], reads, "readers are not held")
-            self.assertEqual(connection.receive()["id"], held)
-            self.assertNotIn("op=lease", grid.servers[0].log(), "not because the lease of ten seconds ran out")
-            with Exchange(grid) as leader:
-                answer = leader.call("freeze", round=7 << 8, lease_ms=500, segment_size=K, nodes=1)
-                self.assertEqual(answer["freeze"], {"outcome": OLD, "max_round": 7 << 8})
-            self.assertGreater(snapshot_of(self, grid).header["round"], 7 << 8)
+                answer = wait_until(lambda: freeze(number, 500), what="an answer of the server")
+                self.assertEqual(answer, {"outcome": OLD, "max_round": number})
+            self.assertGreater(snapshot_of(self, grid).header["round"], number)
 
     def test_many_requests_on_one_connection(self):
         with Grid(nodes=1, segment_size=K, snapd=True) as grid, Exchange(grid) as exchange:
@@ -567,7 +653,7 @@ class Requests(unittest.TestCase):
                 with Exchange(grid) as exchange:
                     try:
                         return exchange.call("round_query")["status"] == "OK"
-                    except (AssertionError, Closed):
+                    except (AssertionError, Closed, ConnectionError):
                         return False
             wait_until(served, what="a free place")
             self.assertEqual(take(grid)["status"], "OK")
@@ -579,16 +665,17 @@ class Requests(unittest.TestCase):
                 exchange.send("take_snapshot")
             wait_until(lambda: status(grid)["phase"] == IDLE, what="the end of the round")
             failed = status(grid)["rounds_failed"]
+            idle(3)  # a round that is wanted would be tried again after half a second to one and a half
+            self.assertLessEqual(status(grid)["rounds_failed"], failed + 1)
             grid.start_snapd(1)
             self.assertEqual(take(grid)["status"], "OK")
-            self.assertLessEqual(status(grid)["rounds_failed"], failed + 1)
 
 
 class Process(unittest.TestCase):
     def test_options(self):
         with Grid(snapd=True, start=False) as grid:
             for arguments, code in ((["--help"], 0), (["--version"], 0), (["--nonsense"], 2), (["--node", "x"], 2)):
-                done = subprocess.run([program("mcomp-snapd"), *arguments], capture_output=True, text=True, check=False, timeout=60)
+                done = subprocess.run([program("mcomp-snapd"), *arguments], capture_output=True, text=True, check=False, timeout=PATIENCE_S)
                 self.assertEqual(done.returncode, code, done.stderr)
             self.assertNotIn("--reset", grid.run("--help", name="mcomp-snapd").stdout)
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -215,16 +216,23 @@ class Life(unittest.TestCase):
 
     def test_sigterm_answers_all_that_was_received(self):
         count = 100
-        with Grid(segment_size="8MiB") as grid, Connection(grid.port(), receive_buffer=4096) as node:
-            node.raw(b"".join(request("read", i + 1, address=i, length=128 << 10) for i in range(count)))
-            with Connection(grid.port()) as other:
-                wait_until(lambda: other.call("status")["node_status"]["buffered_out"] > 0, what="answers that the client does not take")
-            grid.servers[0].kill(signal.SIGTERM)
-            grid.servers[0].wait_notice("STOPPING=1")
-            answers = node.until_closed()
-            self.assertEqual({answer["id"] for answer in answers}, set(range(1, count + 1)))
-            self.assertEqual({answer["status"] for answer in answers}, {"OK"})
-            self.assertEqual(grid.servers[0].wait(), 0)
+
+        def attempt():
+            with Grid(segment_size="8MiB") as grid, Connection(grid.port(), receive_buffer=4096) as node:
+                node.raw(b"".join(request("read", i + 1, address=i, length=128 << 10) for i in range(count)))
+                with Connection(grid.port()) as other:
+                    wait_until(lambda: other.call("status")["node_status"]["buffered_out"] > 0, what="answers that the client does not take")
+                begin = time.monotonic()
+                grid.servers[0].kill(signal.SIGTERM)
+                grid.servers[0].wait_notice("STOPPING=1")
+                answers = node.until_closed()
+                late = time.monotonic() - begin >= 5  # the server does not wait for clients for longer
+                self.assertEqual(grid.servers[0].wait(), 0)
+                self.assertLessEqual({answer["status"] for answer in answers}, {"OK"})
+                missing = set(range(1, count + 1)) - {answer["id"] for answer in answers}
+                self.assertTrue(late or not missing, missing)
+                return not missing
+        wait_until(attempt, what="all answers")
 
     def test_sigterm_does_not_wait_for_a_client_that_never_reads(self):
         with Grid(segment_size="8MiB", server='stall_timeout = "2s"') as grid, Connection(grid.port(), receive_buffer=4096) as node:

@@ -13,6 +13,7 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import case  # noqa: E402
 from grid import Grid  # noqa: E402
+from waiting import PATIENCE_S  # noqa: E402
 
 PROTO = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "proto")
 
@@ -36,7 +37,7 @@ class StockProtobuf(unittest.TestCase):
         from google.protobuf.internal import decoder, encoder
         self.put_varint, self.get_varint = encoder._VarintBytes, decoder._DecodeVarint
         self.grid = self.enterContext(Grid(nodes=2))
-        self.socket = self.enterContext(socket.create_connection(("127.0.0.1", self.grid.port(1)), timeout=60))
+        self.socket = self.enterContext(socket.create_connection(("127.0.0.1", self.grid.port(1)), timeout=PATIENCE_S))
         self.stream = self.enterContext(self.socket.makefile("rb"))
 
     def call(self, request):

@@ -16,10 +16,10 @@ import subprocess
 import sys
 import tempfile
 
-from waiting import wait_for_end
+from waiting import PATIENCE, PATIENCE_S, wait_for_end
 
-READY_S = 60
-END_S = 60
+READY_S = END_S = PATIENCE_S
+NO_TAKEOVER = ' takeover = "1h"'  # a slow machine is no reason to let another node lead
 SANITIZER_MARKS = ("ERROR: AddressSanitizer", "WARNING: ThreadSanitizer", "ERROR: LeakSanitizer", "runtime error:", "FATAL: ThreadSanitizer",
                    "assertion failed")
 SHARED_MEMORY = "/dev/shm"
@@ -129,8 +129,8 @@ class Daemon:
 
 class Grid:
     """Options: server, snapshot and oplog are the insides of these sections of mcomp.cfg; arguments, environment and launcher (a prefix of the
-    command line) go to every mcompd; snapd=True: snapshot processes too, which take snapshots on request unless `snapshot` says otherwise;
-    start=False leaves starting to the test."""
+    command line) go to every mcompd; snapd=True: snapshot processes too, which take snapshots on request unless `snapshot` says otherwise, and of which
+    the first leads, however late its answers are, unless `snapshot` has a takeover; start=False leaves starting to the test."""
 
     count = 0
 
@@ -141,7 +141,7 @@ class Grid:
         self.name = name or f"test-{os.getpid()}-{Grid.count}"
         self.segment_size = segment_size
         self.snapd = snapd
-        self.options = {"server": server, "oplog": oplog, "snapshot": snapshot if snapd else ""}
+        self.options = {"server": server, "oplog": oplog, "snapshot": snapshot + ("" if "takeover" in snapshot else NO_TAKEOVER) if snapd else ""}
         self.arguments, self.environment, self.launcher = list(arguments), environment, list(launcher)
         self.autostart = start
         self.servers = {}
@@ -188,6 +188,10 @@ class Grid:
     def snapshot_port(self, node=0):
         return self.snapshot_ports[node].number
 
+    def snapshot_host(self, node=0):
+        """Where its snapshot process listens."""
+        return "127.0.0.1"
+
     def write_config(self, name=None, segment_size=None, **options):
         """Write mcomp.cfg, with other values than the grid's own where given."""
         if name:
@@ -195,7 +199,7 @@ class Grid:
         options = {**self.options, **options}
         lines = [f'grid = "{name or self.name}"', f'segment_size = "{segment_size or self.segment_size}"', f"nodes = {self.nodes}"]
         for i in range(self.nodes):
-            snapshot = f'  snapshot_address = "127.0.0.1:{self.snapshot_port(i)}"' if self.snapd else ""
+            snapshot = f'  snapshot_address = "{self.snapshot_host(i)}:{self.snapshot_port(i)}"' if self.snapd else ""
             lines.append(f'node {i} {{ address = "127.0.0.1:{self.port(i)}"{snapshot} }}')
         lines += [f"{section} {{ {text} }}" for section, text in options.items() if text]
         with open(self.config, "w", encoding="utf-8") as file:
@@ -264,9 +268,11 @@ class Grid:
                               capture_output=True, timeout=READY_S, stdin=subprocess.DEVNULL, errors="replace", check=False)
 
     def mcomp(self, *arguments, stdin=b"", check=True):
-        """Run the command line tool. Returns the finished process with its output as bytes; check: it must exit with 0."""
-        done = subprocess.run([program("mcomp"), "-c", self.config, *[str(a) for a in arguments]], input=stdin, capture_output=True,
-                              timeout=READY_S, check=False)
+        """Run the command line tool, patiently unless the arguments have a --timeout. Returns the finished process with its output as bytes; check: it must
+        exit with 0."""
+        patience = [] if "--timeout" in arguments else ["--timeout", PATIENCE]
+        done = subprocess.run([program("mcomp"), "-c", self.config, *patience, *[str(a) for a in arguments]], input=stdin, capture_output=True,
+                              timeout=2 * PATIENCE_S, check=False)
         if check and done.returncode != 0:
             raise AssertionError(f"mcomp {arguments} ended with {done.returncode}: {done.stderr.decode('utf-8', 'replace')}")
         return done

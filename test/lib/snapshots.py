@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """A client of the exchange of snapshot.proto, and a reader of snapshot files; like wire.py they share no code with the project."""
 import os
+import re
 import socket
+import time
 
+from waiting import PATIENCE_S
 from wire import STATUS_NAME, Closed, decode, encode, frame, take_varint, varint
 
 PAGE = 4096
@@ -13,6 +16,9 @@ NONE, ZSTD = 1, 2
 IDLE, FREEZE, CUT, COLLECT, COMMIT = 1, 2, 3, 4, 5
 FROZEN, OLD, BUSY = 1, 2, 3
 SUFFIX = ".mcsnap"
+# What a round says that ended because somebody in it was slow, or because one before it did.
+LATE = re.compile(r"not frozen in time|answer to the cut in time|its lease ran out|another round holds it|stopped sending its part|came about in time|"
+                  r"did not answer in \d+ ms|takes no part in round|was ended, or took too long|ended while its pages were")
 
 SCHEMA = {
     "Record": {1: ("header", "Header"), 2: ("chunk", "Chunk"), 3: ("index_block", "IndexBlock"), 4: ("index", "Index")},
@@ -81,9 +87,9 @@ def encode_chunk(address, pages, data, crc=None, compression=NONE):
 class Exchange:
     """A connection to a snapshot process. Every wait on it is bounded by timeout_s."""
 
-    def __init__(self, grid, node=0, timeout_s=60.0):
+    def __init__(self, grid, node=0, timeout_s=PATIENCE_S):
         self.grid = grid.name
-        self.socket = socket.create_connection(("127.0.0.1", grid.snapshot_port(node)), timeout_s)
+        self.socket = socket.create_connection((grid.snapshot_host(node), grid.snapshot_port(node)), timeout_s)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = bytearray()
         self.next_id = 1
@@ -132,10 +138,24 @@ class Exchange:
         return answer
 
 
+def late(answer):
+    """Did a round fail for want of time, as it may on a machine that is slow? The text of an error may be given as well."""
+    return bool(LATE.search(answer if isinstance(answer, str) else answer["status"] != "OK" and answer["message"] or ""))
+
+
+def take_on(exchange):
+    """Ask for a snapshot, and again while rounds fail for want of time. Returns the whole answer."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        answer = exchange.call("take_snapshot")
+        if not late(answer) or time.monotonic() > end:
+            return answer
+
+
 def take(grid, node=0):
-    """Ask for a snapshot. Returns the whole answer."""
+    """take_on() a connection of its own."""
     with Exchange(grid, node) as exchange:
-        return exchange.call("take_snapshot")
+        return take_on(exchange)
 
 
 def status(grid, node=0):

@@ -5,6 +5,8 @@ It says exactly what a test tells it to say, right or wrong, and hides nothing o
 """
 import socket
 
+from waiting import PATIENCE_S
+
 VARINT, FIXED64, LENGTH, FIXED32 = 0, 1, 2, 5
 
 STATUS = {
@@ -198,7 +200,7 @@ def request(op, number, timeout_ms=0, **fields):
 class Connection:
     """One connection. Every wait on it is bounded by timeout_s."""
 
-    def __init__(self, port, hello=True, timeout_s=60.0, receive_buffer=0):
+    def __init__(self, port, hello=True, timeout_s=PATIENCE_S, receive_buffer=0):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         if receive_buffer:
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
