@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Memory for preserved pages.
  *
- * Slots below `ready` have memory, so storing into them cannot fail for want of it (SIGBUS). While a capture is live the agent keeps
- * POOL_AHEAD_SLOTS more ready than are in use; a writer that gets near the end of what is ready calls it. Between rounds some stay ready, for a
+ * Slots below `ready` have memory, so storing into them cannot fail for want of it (SIGBUS). While a capture is live the agent keeps as many
+ * more ready as are in use, up to POOL_AHEAD_SLOTS; a writer that gets near the end of what is ready calls it. Between rounds some stay ready, for a
  * freeze must not wait for memory, and just after a cut writers preserve most. A writer does not depend on the agent, which on a busy machine may
  * not run for longer than what is ready lasts: if it gets a slot beyond, it asks for its memory itself (MADV_POPULATE_WRITE, which fails
  * where a store would end the process, and waits for nobody). That costs it a microsecond or two.
@@ -49,13 +49,25 @@ static uint32_t slots_used(const struct preserve *preserve)
     return lower(atomic_load_explicit(&preserve->header->slot_next, memory_order_seq_cst), preserve->count);
 }
 
-/* How many slots should be ready now. */
-static uint32_t slots_wanted(const struct preserve *preserve, bool live)
+/* The slot from which on more than half of what is ahead of writers is used. */
+static uint32_t low_water(uint32_t ready)
 {
-    uint32_t kept = preserve->count / POOL_KEPT_PART, used = live ? slots_used(preserve) : 0;
-    if (live)
-        return used + lower(POOL_AHEAD_SLOTS, preserve->count - used);
+    return ready - lower(ready, POOL_AHEAD_SLOTS) / 2;
+}
+
+/* How many slots should be ready while no capture is live. */
+static uint32_t slots_kept(const struct preserve *preserve)
+{
+    uint32_t kept = preserve->count / POOL_KEPT_PART;
     return lower(preserve->count, kept < POOL_KEPT_SLOTS_MIN ? POOL_KEPT_SLOTS_MIN : lower(kept, POOL_AHEAD_SLOTS));
+}
+
+/* … and while one is: as many ahead of writers as they have used. Just after the cut that is none: other nodes may need the processor to make theirs,
+ * and where nobody writes there is no need at all. */
+static uint32_t slots_ahead(const struct preserve *preserve)
+{
+    uint32_t used = slots_used(preserve);
+    return used + lower(lower(used, POOL_AHEAD_SLOTS), preserve->count - used);
 }
 
 /* What writers got themselves has to be given back as well. */
@@ -149,9 +161,7 @@ static bool give_slots_back(struct preserve *preserve, uint32_t keep)
 static bool set_low_water(struct preserve *preserve)
 {
     uint32_t ready = atomic_load_explicit(&preserve->ready, memory_order_relaxed);
-    uint32_t mark = ready < POOL_AHEAD_SLOTS / 2 ? 0 : ready - POOL_AHEAD_SLOTS / 2;
-    if (ready >= preserve->count) /* nothing can be got any more */
-        mark = PRESERVE_NO_CALL;
+    uint32_t mark = ready >= preserve->count ? PRESERVE_NO_CALL : low_water(ready); /* the first: nothing can be got any more */
     atomic_store_explicit(&preserve->low_water, mark, memory_order_seq_cst);
     return slots_used(preserve) > mark;
 }
@@ -161,7 +171,7 @@ bool pool_tend(struct preserve *preserve, struct gate *gate, uint64_t *again_ns)
     uint32_t round;
     bool live = live_round(preserve, &round);
     uint32_t ready = atomic_load_explicit(&preserve->ready, memory_order_relaxed);
-    uint32_t wanted = slots_wanted(preserve, live);
+    uint32_t wanted = live ? slots_ahead(preserve) : slots_kept(preserve);
     *again_ns = UINT64_MAX;
     if (live)
         preserve->phase = POOL_IN_USE;
@@ -200,7 +210,7 @@ static void take_over(struct preserve *preserve)
 {
     uint32_t round;
     bool live = live_round(preserve, &round);
-    uint32_t wanted = live ? slots_wanted(preserve, true) : 0;
+    uint32_t wanted = live ? slots_ahead(preserve) : 0;
     preserve->allocated = live ? slots_used(preserve) : 0;
     for (uint32_t ready = 0; ready < wanted; ready = atomic_load_explicit(&preserve->ready, memory_order_relaxed)) {
         if (get_slots(preserve, lower(POOL_STEP_SLOTS, preserve->count - ready)))

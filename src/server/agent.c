@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/priority.h"
 #include "segment/segment.h"
 #include "server/jobs.h"
 #include "snapshot/freeze.h"
@@ -125,6 +126,7 @@ static uint32_t wait_ms(const struct agent *agent)
 static void *agent_main(void *arg)
 {
     struct agent *agent = arg;
+    priority_prompt(0); /* writers wait for it between freeze and cut */
     while (!atomic_load(&agent->stopping)) {
         struct segment_command command;
         bool asked = segment_mailbox_wait(agent->segment, wait_ms(agent), &command);

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/priority.h"
 #include "daemon/daemon.h"
 #include "daemon/listener.h"
 #include "daemon/notify.h"
@@ -85,6 +86,7 @@ static enum mcomp_status serve(const struct config *config, uint32_t node, struc
     board_open(&snapd->board, node, config->nodes);
     inbox_open(&snapd->answers, running.loop, answers_cb, &running);
     conns_open(&running.conns, snapd, running.loop);
+    priority_prompt(PRIORITY_BACKGROUND); /* all threads: between freeze and cut writers wait for them, and later for the processor */
     code = start_threads(snapd, err);
     if (code == MCOMP_OK)
         code = listener_start(&running.listener, &calls, running.loop, err);

@@ -29,7 +29,7 @@ struct snapshot_writer;
 MUST_CHECK enum mcomp_status snapshot_writer_open(struct snapshot_writer **writer, const char *directory, const char *name, uint64_t segment_size,
                                                   uint32_t nodes, struct err *err);
 
-/** Append one chunk as it came (compressed or not). Its checksum is verified. Chunks must be given in ascending order for each node. Memory: 1 MiB,
+/** Append one chunk as it came (compressed or not). Its checksum is verified. Chunks must be given in ascending order for each node. Memory: 8 MiB,
  *  20 KiB for each node, 32 bytes for 1024 chunks.
  *  Errors: RESOURCE_EXHAUSTED disk full, …; INVALID_ARGUMENT the chunk is malformed; DATA_LOSS its checksum does not hold. After an error only
  *  snapshot_writer_discard is allowed. */

@@ -9,17 +9,12 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include "base/crc32c.h"
-#include "base/units.h"
 #include "snapshot/format.h"
+#include "snapshot/sink.h"
 
-#define BUFFER_BYTES (1u << 20)
-#define DIRECT_BYTES (64u << 10)  /* data of this length and more is written from where it is, not copied to the buffer first */
-#define WRITEBACK_BYTES (8u << 20) /* so often the kernel is asked to begin writing to the disk; commit then has little left to wait for */
 #define OPEN_TRIES 10
 
 /** Chunks of one node that are not yet in an index block. */
@@ -45,15 +40,12 @@ struct snapshot_writer {
     char *directory, *path, *temporary; /* owned */
     uint64_t segment_size;
     uint32_t nodes;
-    uint64_t bytes;         /* of the file, those in the buffer included */
-    uint64_t flushed;       /* of those: written */
-    uint64_t writeback;     /* of those: the kernel was asked to write them to the disk */
+    uint64_t bytes;         /* of the file, those in the sink included */
     uint64_t chunks, pages;
     struct chunk_opener opener;
     struct written_block *block; /* owned; count of room */
     size_t block_count, block_room;
-    size_t buffered;
-    uint8_t *buffer;        /* owned */
+    struct sink *sink;      /* owned; all that goes to fd but the header; NULL: not open */
     struct node_state node[];
 };
 
@@ -65,78 +57,11 @@ static enum mcomp_status fail(struct snapshot_writer *writer, enum mcomp_status 
 
 /* ---- bytes to the file ---- */
 
-static enum mcomp_status write_error(struct snapshot_writer *writer, int reason, size_t missing, struct err *err)
-{
-    struct statvfs fs;
-    char free_text[UNITS_TEXT_BYTES], missing_text[UNITS_TEXT_BYTES], done_text[UNITS_TEXT_BYTES];
-    if ((reason != ENOSPC && reason != EDQUOT) || fstatvfs(writer->fd, &fs) != 0)
-        return fail(writer, err_sys(err, reason, "cannot write %s", writer->temporary));
-    units_format_bytes((uint64_t)fs.f_bavail * fs.f_frsize, free_text);
-    units_format_bytes(missing, missing_text);
-    units_format_bytes(writer->flushed, done_text);
-    return fail(writer, err_sys(err, reason, "cannot write %s: the next %s do not fit after %s, the file system has %s free", writer->temporary,
-                                missing_text, done_text, free_text));
-}
-
-/** Have the kernel begin to write to the disk what was not yet begun. A hint: where it fails, fsync does it all. */
-static void begin_writeback(struct snapshot_writer *writer)
-{
-    uint64_t begun = writer->flushed - writer->flushed % SNAPSHOT_PAGE_BYTES;
-    if (begun < writer->writeback + WRITEBACK_BYTES)
-        return;
-    (void)sync_file_range(writer->fd, (off_t)writer->writeback, (off_t)(begun - writer->writeback), SYNC_FILE_RANGE_WRITE);
-    writer->writeback = begun;
-}
-
-/** Write all of part[0 … parts), which is changed. */
-static enum mcomp_status write_parts(struct snapshot_writer *writer, struct iovec *part, int parts, struct err *err)
-{
-    size_t left = 0;
-    for (int i = 0; i < parts; i++)
-        left += part[i].iov_len;
-    while (left > 0) {
-        ssize_t n = writev(writer->fd, part, parts);
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return write_error(writer, n < 0 ? errno : EIO, left, err);
-        writer->flushed += (size_t)n;
-        left -= (size_t)n;
-        for (size_t skip = (size_t)n; skip > 0;) {
-            size_t now = skip < part->iov_len ? skip : part->iov_len;
-            part->iov_base = (uint8_t *)part->iov_base + now;
-            part->iov_len -= now;
-            skip -= now;
-            if (part->iov_len == 0 && parts > 1) {
-                part++;
-                parts--;
-            }
-        }
-    }
-    begin_writeback(writer);
-    return MCOMP_OK;
-}
-
-static enum mcomp_status flush(struct snapshot_writer *writer, const void *data, size_t bytes, struct err *err)
-{
-    struct iovec part[2] = {{.iov_base = writer->buffer, .iov_len = writer->buffered}, {.iov_base = (void *)data, .iov_len = bytes}};
-    writer->buffered = 0;
-    return write_parts(writer, part, 2, err);
-}
-
 static enum mcomp_status append(struct snapshot_writer *writer, const void *data, size_t bytes, struct err *err)
 {
+    enum mcomp_status status = sink_append(writer->sink, data, bytes, err);
     writer->bytes += bytes;
-    if (bytes >= DIRECT_BYTES)
-        return flush(writer, data, bytes, err);
-    if (bytes > BUFFER_BYTES - writer->buffered) {
-        enum mcomp_status status = flush(writer, NULL, 0, err);
-        if (status != MCOMP_OK)
-            return status;
-    }
-    memcpy(writer->buffer + writer->buffered, data, bytes);
-    writer->buffered += bytes;
-    return MCOMP_OK;
+    return status == MCOMP_OK ? status : fail(writer, status);
 }
 
 /* ---- the index ---- */
@@ -309,9 +234,8 @@ enum mcomp_status snapshot_writer_open(struct snapshot_writer **out, const char 
     writer->directory = strdup(directory);
     writer->path = join(directory, name, "");
     writer->temporary = join(directory, name, SNAPSHOT_TEMPORARY_SUFFIX);
-    writer->buffer = malloc(BUFFER_BYTES);
     enum mcomp_status status = MCOMP_OK;
-    if (!writer->directory || !writer->path || !writer->temporary || !writer->buffer)
+    if (!writer->directory || !writer->path || !writer->temporary)
         status = err_set(err, MCOMP_RESOURCE_EXHAUSTED, "no memory to write a snapshot");
     if (status == MCOMP_OK)
         status = make_directory(directory, err);
@@ -319,6 +243,8 @@ enum mcomp_status snapshot_writer_open(struct snapshot_writer **out, const char 
         status = err_set(err, MCOMP_ALREADY_EXISTS, "%s exists already", writer->path);
     if (status == MCOMP_OK)
         status = open_temporary(writer, err);
+    if (status == MCOMP_OK)
+        status = sink_open(&writer->sink, writer->fd, writer->temporary, err);
     if (status == MCOMP_OK) {
         static const uint8_t zeros[SNAPSHOT_HEADER_BYTES]; /* the header's room */
         status = append(writer, zeros, sizeof zeros, err);
@@ -391,7 +317,7 @@ static enum mcomp_status write_header(struct snapshot_writer *writer, const uint
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0)
-            return write_error(writer, n < 0 ? errno : EIO, SNAPSHOT_HEADER_BYTES - done, err);
+            return err_sys(err, n < 0 ? errno : EIO, "cannot write %s", writer->temporary);
         done += (size_t)n;
     }
     return MCOMP_OK;
@@ -419,7 +345,7 @@ static enum mcomp_status complete(struct snapshot_writer *writer, const Header *
     format_trailer_put(end, &trailer);
     status = append(writer, end, sizeof end, err);
     if (status == MCOMP_OK)
-        status = flush(writer, NULL, 0, err);
+        status = sink_finish(writer->sink, err);
     return status == MCOMP_OK ? write_header(writer, begin, err) : status;
 }
 
@@ -437,6 +363,7 @@ static enum mcomp_status publish(struct snapshot_writer *writer, struct err *err
 
 static void release(struct snapshot_writer *writer)
 {
+    sink_close(writer->sink);
     if (writer->fd >= 0)
         close(writer->fd);
     for (uint32_t i = 0; i < writer->nodes; i++)
@@ -445,7 +372,6 @@ static void release(struct snapshot_writer *writer)
     free(writer->directory);
     free(writer->path);
     free(writer->temporary);
-    free(writer->buffer);
     free(writer->block);
     free(writer);
 }
