@@ -26,7 +26,7 @@ void client_start(struct world *world, uint32_t client)
 static struct write *new_write(struct world *world, uint32_t client, uint32_t node)
 {
     uint32_t index = 0;
-    while (world->write[index].used)
+    while (index < WRITES_MAX && world->write[index].used)
         index++;
     MC_ASSERT(index < WRITES_MAX);
     struct write *write = &world->write[index];

@@ -114,10 +114,8 @@ static void rival(struct world *world, const struct event *event)
     leading_request(world, event->node);
 }
 
-void faults_spite(struct world *world, uint32_t node, enum role role)
+static void strike(struct world *world, uint32_t node, enum role role)
 {
-    if (world->calm || !rng_chance(&world->rng, world->spite))
-        return;
     if (rng_chance(&world->rng, 300))
         node = any_node(world);
     if (rng_chance(&world->rng, 300))
@@ -128,6 +126,23 @@ void faults_spite(struct world *world, uint32_t node, enum role role)
         stop(world, node, role);
     else
         crash(world, node, role, rng_chance(&world->rng, 700) ? 20 * MS : SECOND);
+}
+
+void faults_spite(struct world *world, uint32_t node, enum role role)
+{
+    if (!world->calm && rng_chance(&world->rng, world->spite))
+        strike(world, node, role);
+}
+
+static void strike_later(struct world *world, const struct event *event)
+{
+    strike(world, event->node, (enum role)event->a);
+}
+
+void faults_spite_soon(struct world *world, uint32_t node, enum role role)
+{
+    if (!world->calm && rng_chance(&world->rng, world->spite))
+        events_add(world, 0, &(struct event){.run = strike_later, .node = node, .a = role});
 }
 
 void faults_haunt(struct world *world, uint32_t node, uint64_t within_ns)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "simulation/bank.h"
 #include "simulation/world.h"
 
 struct version {
@@ -55,7 +56,8 @@ void ghost_reset(struct world *world)
     }
     for (uint32_t i = 0; i < NODES_MAX; i++) {
         world->ghost->history[i].count = 0;
-        add_version(&world->ghost->history[i], 0);
+        struct version *version = add_version(&world->ghost->history[i], 0);
+        memcpy(version->page, world->node[i].memory.page, sizeof version->page);
     }
     if (world->ghost->committed)
         memset(world->ghost->committed, 0, world->ghost->committed_room);
@@ -79,8 +81,11 @@ void ghost_commit(struct world *world, uint32_t node, const struct redo *redo)
     for (uint32_t i = 0; i < redo->count; i++) {
         uint32_t count = version->page[redo->at[i]].count + 1;
         version->page[redo->at[i]] = redo->value[i];
-        version->page[redo->at[i]].count = count; /* counted, not believed */
+        if (redo->session_plus_one == 0)
+            version->page[redo->at[i]].count = count; /* counted, not believed */
     }
+    if (redo->session_plus_one > 0)
+        return;
     if (id >= ghost->committed_room) {
         uint32_t room = 2 * id + 1024;
         ghost->committed = grown(ghost->committed, room, 1);
@@ -125,6 +130,7 @@ void ghost_judge(struct world *world, uint32_t leader_node)
     uint64_t low = leader->begin_step, high = world->step;
     uint32_t low_node = NO_NODE, high_node = NO_NODE;
     judge_causes(world, leader);
+    bank_judge_images(world, leader_node);
     for (uint32_t i = 0; i < world->nodes; i++) {
         const struct history *history = &world->ghost->history[i];
         const struct version *version = find_version(history, leader->image[i]);

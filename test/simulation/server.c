@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "base/err.h"
+#include "simulation/bank.h"
 #include "simulation/world.h"
 
 static struct server *server_of(struct world *world, uint32_t node)
@@ -40,12 +41,24 @@ static void write_begin(struct world *world, uint32_t index)
     write->capture_live = memory->capture_live;
     write->step = 0;
     for (uint32_t i = 0; i < write->count; i++) {
-        write->value[i] = write->cause;
-        write->value[i].count = memory->page[write->at[i]].count + 1;
-        write->value[i].write = write->id;
+        const struct page *page = &memory->page[write->at[i]];
+        if (write->session_plus_one > 0) {
+            write->value[i] = *page;
+        } else {
+            write->value[i] = write->cause;
+            write->value[i].count = page->count + 1;
+            write->value[i].write = write->id;
+            memcpy(write->value[i].account, page->account, sizeof page->account);
+        }
         server->locked[write->at[i]] = true;
     }
+    if (write->session_plus_one > 0) {
+        bank_begin_write(world, write);
+        server->applying++;
+    }
     struct redo *redo = &memory->redo[write->at[0]];
+    redo->session_plus_one = write->session_plus_one;
+    redo->lane = write->lane;
     redo->count = write->count;
     memcpy(redo->at, write->at, sizeof redo->at);
     memcpy(redo->value, write->value, sizeof redo->value);
@@ -57,12 +70,10 @@ static void write_begin(struct world *world, uint32_t index)
 static void run_queue(struct world *world, uint32_t node)
 {
     struct server *server = server_of(world, node);
-    if (server->closed)
-        return;
     uint32_t kept = 0, queued = server->queued;
     for (uint32_t i = 0; i < queued; i++) {
         uint32_t index = server->queue[i];
-        if (pages_are_free(server, &world->write[index]))
+        if ((!server->closed || world->write[index].decided) && pages_are_free(server, &world->write[index]))
             write_begin(world, index);
         else
             server->queue[kept++] = index;
@@ -80,10 +91,11 @@ void server_write(struct world *world, uint32_t index)
 
 static void feed(struct world *world, uint32_t node, struct freeze_effects *effects);
 
-static void check_drained(struct world *world, uint32_t node)
+void server_check_drained(struct world *world, uint32_t node)
 {
     struct server *server = server_of(world, node);
-    if (server->freeze.mode != FREEZE_DRAINING || (server->active > 0 && world->broken != BREAK_NO_DRAIN))
+    uint32_t active = server->active - (world->broken == BREAK_ACK_COMMITTING ? server->applying : 0);
+    if (server->freeze.mode != FREEZE_DRAINING || (active > 0 && world->broken != BREAK_NO_DRAIN) || !bank_is_drained(world, node))
         return;
     struct freeze_effects effects;
     freeze_on_drained(&server->freeze, world_local_ns(world, node), &effects);
@@ -109,11 +121,16 @@ static void write_step(struct world *world, const struct event *event)
     for (uint32_t i = 0; i < write->count; i++)
         server->locked[write->at[i]] = false;
     server->active--;
-    world->statistics.writes++;
-    client_answer(world, write, true);
     write->used = false;
+    if (write->session_plus_one > 0) {
+        server->applying--;
+        bank_end_write(world, node, write->session_plus_one - 1, write->lane);
+    } else {
+        world->statistics.writes++;
+        client_answer(world, write, true);
+    }
     run_queue(world, node);
-    check_drained(world, node);
+    server_check_drained(world, node);
 }
 
 /* ---- rounds ---- */
@@ -144,6 +161,7 @@ static void close_gate(struct world *world, uint32_t node, uint64_t lease_ns)
     server->closed_stopped = server->process.stopped_total;
     server->closed_lease_ns = lease_ns;
     world->hot_until_ns = world->now_ns + HOT_NS;
+    bank_on_freeze(world, node);
     struct event watch = {.run = watch_gate, .role = ROLE_SERVER, .node = node, .life = server->process.life, .message.ns = world->now_ns};
     events_add(world, 4 * lease_ns, &watch);
 }
@@ -156,7 +174,8 @@ static void open_gate(struct world *world, uint32_t node, bool cut)
     server->closed = false;
     if (world->broken == BREAK_QUEUE_LOST && !cut) {
         for (uint32_t i = 0; i < server->queued; i++)
-            world->write[server->queue[i]].used = false;
+            if (world->write[server->queue[i]].session_plus_one == 0)
+                world->write[server->queue[i]].used = false;
         server->queued = 0;
     }
     run_queue(world, node);
@@ -286,7 +305,7 @@ void server_message(struct world *world, uint32_t node, const struct message *me
     world->statistics.old += effects.answer == FREEZE_ANSWER_OLD;
     carry_out(world, node, message->round, message->ns, &effects);
     if (server_of(world, node)->process.up)
-        check_drained(world, node);
+        server_check_drained(world, node);
 }
 
 void server_progress(struct world *world, uint32_t node, uint32_t round)
@@ -311,6 +330,8 @@ static void finish_writes(struct world *world, uint32_t node)
             }
             ghost_commit(world, node, redo);
             world->statistics.redone++;
+            if (redo->session_plus_one > 0)
+                bank_redo(world, node, redo->session_plus_one - 1, redo->lane);
         }
         redo->valid = false;
     }
@@ -323,6 +344,7 @@ void server_start(struct world *world, uint32_t node)
     struct process process = {.up = true, .life = server->process.life + 1, .timer_ns = UINT64_MAX, .timer = server->process.timer};
     *server = (struct server){.process = process};
     finish_writes(world, node);
+    bank_server_start(world, node);
     freeze_init(&server->freeze, world->broken == BREAK_MAXR_VOLATILE ? 0 : memory->max_round, memory->cut_round, memory->capture_live,
                 world_local_ns(world, node));
     set_timer(world, node);
@@ -335,7 +357,8 @@ void server_crash(struct world *world, uint32_t node)
     server_of(world, node)->process.up = false;
     for (uint32_t i = 0; i < WRITES_MAX; i++) {
         if (world->write[i].used && world->write[i].node == node) {
-            client_answer(world, &world->write[i], false);
+            if (world->write[i].session_plus_one == 0)
+                client_answer(world, &world->write[i], false);
             world->write[i].used = false;
         }
     }

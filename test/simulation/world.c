@@ -5,11 +5,14 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "simulation/bank.h"
+
 struct process *world_process(struct world *world, uint32_t node, enum role role)
 {
     switch (role) {
     case ROLE_SERVER: return &world->node[node].server.process;
     case ROLE_SNAPD: return &world->node[node].snapd.process;
+    case ROLE_CLIENT: return bank_process(world, node);
     default: return NULL;
     }
 }
@@ -90,22 +93,26 @@ static void request(struct world *world, const struct event *event)
     events_add(world, rng_spread(&world->rng, 50 * MS, SECOND), event);
 }
 
-static void begin(struct world *world, uint64_t seed, enum broken broken, FILE *trace)
+static void begin(struct world *world, bool transactions, uint64_t seed, enum broken broken, FILE *trace)
 {
     struct events *events = world->events;
     struct ghost *ghost = world->ghost;
+    struct bank *bank = world->bank;
     memset(world, 0, sizeof *world);
     world->events = events;
     world->ghost = ghost;
+    world->bank = bank;
     world->seed = seed;
     world->broken = broken;
     world->trace = trace;
     world->rng.state = seed * 0x2545f4914f6cdd1du + 1;
     events_reset(world);
-    ghost_reset(world);
     set_temper(world);
     if (rng_chance(&world->rng, 150))
         set_duel(world);
+    if (transactions)
+        bank_reset(world);
+    ghost_reset(world);
     faults_start(world);
     for (uint32_t i = 0; i < world->nodes; i++) {
         server_start(world, i);
@@ -113,6 +120,8 @@ static void begin(struct world *world, uint64_t seed, enum broken broken, FILE *
     }
     for (uint32_t i = 0; i < world->clients; i++)
         client_start(world, i);
+    if (transactions)
+        bank_start(world);
     if (world->interval_ns == 0 || rng_chance(&world->rng, 200))
         events_add(world, 0, &(struct event){.run = request});
 }
@@ -128,22 +137,23 @@ static void close_down(struct world *world)
 {
     const bool never = false;
     world->closing = true;
-    run_until(world, world->now_ns + 10 * SECOND, &never);
+    run_until(world, world->now_ns + (world->bank ? 40 : 10) * SECOND, &never);
     for (uint32_t i = 0; i < WRITES_MAX; i++)
         if (world->write[i].used)
             world_find(world, VERDICT_WRONG, "write %u to node %u never ended", world->write[i].id, world->write[i].node);
     ghost_compare(world);
+    bank_judge_end(world);
     for (uint32_t i = 0; i < world->nodes; i++)
         if (leader_node(&world->node[i].snapd.leader) != 0)
             world_find(world, VERDICT_STUCK, "all nodes can be reached, and node %u believes that node %u leads", i,
                        leader_node(&world->node[i].snapd.leader));
 }
 
-enum verdict world_run(struct world *world, uint64_t seed, enum broken broken, FILE *trace)
+enum verdict world_run(struct world *world, bool transactions, uint64_t seed, enum broken broken, FILE *trace)
 {
     const bool never = false;
-    begin(world, seed, broken, trace);
-    world->calm_ns = rng_between(&world->rng, SECOND, 8 * SECOND);
+    begin(world, transactions, seed, broken, trace);
+    world->calm_ns = rng_between(&world->rng, SECOND, 8 * SECOND) / (transactions ? 2 : 1);
     run_until(world, world->calm_ns, &never);
     if (world->verdict != VERDICT_SOUND)
         return world->verdict;
@@ -165,4 +175,5 @@ void world_free(struct world *world)
 {
     events_free(world->events);
     ghost_free(world->ghost);
+    bank_free(world->bank);
 }

@@ -15,11 +15,14 @@
 #include "snapshot/leader.h"
 #include "snapshot/round.h"
 #include "snapshot/schedule.h"
+#include "txn/message.h"
 
 #define NODES_MAX 7u
 #define PAGES 6u /* of a segment */
+#define ACCOUNTS 2u /* of a page: each is a line with a lock of its own */
+#define LINES (PAGES * ACCOUNTS)
 #define CLIENTS_MAX 8u
-#define WRITES_MAX 64u
+#define WRITES_MAX 128u
 #define WRITE_PAGES_MAX 3u
 #define KEPT_MESSAGES 64u
 #define NO_NODE UINT32_MAX
@@ -51,7 +54,29 @@
     X(DEAF, STUCK, "a leader does not learn from refusals")                                                                            \
     X(PATIENT, STUCK, "a leader waits for ever")                                                                                       \
     X(CAPTURE_STAYS, STUCK, "a capture that nobody reads keeps all other rounds away")                                                 \
-    X(STUBBORN, STUCK, "who leads goes on to lead when an earlier node is back")
+    X(STUBBORN, STUCK, "who leads goes on to lead when an earlier node is back") \
+    /* in transactions, so in sim_txn only: */ \
+    X(UNILATERAL_ABORT, WRONG, "a client aborts because votes are missing") \
+    X(PARTICIPANT_TIMEOUT, WRONG, "a participant aborts because it was long in doubt") \
+    X(FORGET, WRONG, "a committed record is dropped before the other participants have committed") \
+    X(NO_FORCED_ABORT, WRONG, "RESOLVE is answered ABORTED, and that is not recorded") \
+    X(ABORT_NOT_RECORDED, WRONG, "ABORT before PREPARE is acknowledged and not recorded") \
+    X(RETRY_NOT_RECORDED, WRONG, "a frozen server votes to abort and does not record it") \
+    X(NO_WAIT_ACKS, WRONG, "a client uses a lane again before all participants have finished") \
+    X(NOSESSION_IS_ABORT, WRONG, "a client takes a lost session for a vote to abort") \
+    X(NOSESSION_NO_ABORT, STUCK, "a participant in doubt does not take a lost session for an abort") \
+    X(ACK_IN_DOUBT, WRONG, "a server says FROZEN while a transaction is prepared") \
+    X(ACK_COMMITTING, WRONG, "a server says FROZEN while a decided transaction is being applied") \
+    X(VOTE_FROZEN, WRONG, "a frozen server votes to commit") \
+    X(LOCKS_LOST, WRONG, "a restarted server does not lock what is prepared") \
+    X(RELEASE_EARLY, WRONG, "locks are given back before the writes are stored") \
+    X(READ_UNLOCKED, WRONG, "what a transaction only reads is not locked until it is decided") \
+    X(READ_THROUGH, WRONG, "plain reads do not mind locks") \
+    X(VOTE_BEFORE_RECORD, WRONG, "the vote is sent before it is recorded") \
+    X(RESOLVE_PARTIAL, WRONG, "a participant in doubt commits once one other has voted") \
+    X(EXECUTE_UNRECORDED, WRONG, "the outcome of a transaction on one node is not recorded") \
+    X(REDO_WITHOUT_LANE, WRONG, "a restarted server finishes a transaction's writes and does not record that it is committed") \
+    X(GENERATION_REUSED, WRONG, "a session that changes hands keeps its generation")
 
 enum broken {
     BREAK_NOTHING,
@@ -65,10 +90,16 @@ enum verdict { VERDICT_SOUND = 0, VERDICT_WRONG = 3, VERDICT_STUCK = 4 };
 
 /* ---- the segment ---- */
 
+struct account {
+    int32_t balance;
+    uint32_t version; /* counts changes */
+};
+
 struct page {
-    uint32_t count; /* writes to this page so far */
+    uint32_t count; /* plain writes to this page so far */
     uint32_t write; /* the last one */
     uint32_t cause_node, cause_page, cause_count; /* what its client had read before: that page had been written so many times */
+    struct account account[ACCOUNTS];
 };
 
 struct memory {
@@ -84,6 +115,7 @@ struct memory {
     uint32_t max_round;
     struct redo {
         bool valid;
+        uint32_t session_plus_one, lane; /* of the transaction; 0: a plain write */
         uint32_t count;
         uint32_t at[WRITE_PAGES_MAX];
         struct page value[WRITE_PAGES_MAX];
@@ -92,7 +124,7 @@ struct memory {
 
 /* ---- processes ---- */
 
-enum role { ROLE_NONE, ROLE_SERVER, ROLE_SNAPD };
+enum role { ROLE_NONE, ROLE_SERVER, ROLE_SNAPD, ROLE_CLIENT };
 
 struct process {
     bool up;
@@ -109,6 +141,7 @@ struct server {
     bool closed; /* the gate */
     uint64_t closed_ns, closed_stopped, closed_lease_ns;
     uint32_t active;
+    uint32_t applying; /* of them, transactions */
     bool locked[PAGES];
     uint32_t queue[WRITES_MAX];
     uint32_t queued;
@@ -136,6 +169,8 @@ struct snapd {
 
 struct write {
     bool used;
+    bool decided; /* of a prepared transaction: passes a closed gate */
+    uint32_t session_plus_one, lane;
     uint32_t id, node, client, operation;
     uint32_t count, step;
     uint32_t at[WRITE_PAGES_MAX];
@@ -178,6 +213,21 @@ struct message {
     struct page page;    /* PULLED */
 };
 
+/** Of transactions; bank.c. */
+struct packet {
+    enum { PACKET_OPEN, PACKET_OPENED, PACKET_READ, PACKET_READ_DONE, PACKET_ASK, PACKET_ANSWER } kind;
+    bool of_client; /* it comes from, or goes to, a client, else a node */
+    uint32_t from, to;
+    uint32_t client;      /* OPEN, OPENED: number of this life of the client */
+    uint32_t txn, part;   /* which is asked, or answers */
+    uint32_t asker;       /* part of the node that asks */
+    enum txn_message message;
+    struct txn_answer answer;
+    uint32_t session;     /* OPENED */
+    uint64_t generation;  /* OPENED */
+    struct account seen[WRITE_PAGES_MAX]; /* READ_DONE, ANSWER: what was read */
+};
+
 struct world;
 struct event;
 typedef void event_fn(struct world *world, const struct event *event);
@@ -189,11 +239,15 @@ struct event {
     uint32_t life;   /* 0: whichever; else of that life only */
     bool timer;      /* dropped when it was set anew meanwhile */
     uint32_t a, b;   /* as run wants them */
-    struct message message;
+    union {
+        struct message message;
+        struct packet packet;
+    };
 };
 
 struct events; /* events.c */
 struct ghost;  /* ghost.c */
+struct bank;   /* bank.h */
 
 struct network {
     uint32_t loss, duplicates, slow, notice; /* permille */
@@ -205,6 +259,7 @@ struct network {
 
 struct statistics {
     uint64_t events, rounds, done, refused_cuts, leases, redone, busy, old, writes, calm_ns_longest;
+    uint64_t committed, aborted, unknown, resolved, collected, pushed; /* transactions and sessions */
 };
 
 struct world {
@@ -215,6 +270,7 @@ struct world {
     uint64_t step; /* counts events: an order without ties */
     struct events *events;
     struct ghost *ghost;
+    struct bank *bank; /* NULL: no transactions */
     struct network network;
     uint32_t nodes, clients;
     struct node node[NODES_MAX];
@@ -235,8 +291,11 @@ struct world {
     FILE *trace; /* NULL: none */
 };
 
+/* main.c */
+int simulation_main(int argc, char **argv, const char *name, bool transactions, uint64_t seeds);
+
 /* world.c */
-enum verdict world_run(struct world *world, uint64_t seed, enum broken broken, FILE *trace);
+enum verdict world_run(struct world *world, bool transactions, uint64_t seed, enum broken broken, FILE *trace);
 void world_free(struct world *world);
 /** The first finding counts. */
 void world_find(struct world *world, enum verdict verdict, const char *format, ...) __attribute__((format(printf, 3, 4)));
@@ -276,6 +335,8 @@ void server_crash(struct world *world, uint32_t node);
 void server_message(struct world *world, uint32_t node, const struct message *message);
 void server_progress(struct world *world, uint32_t node, uint32_t round);
 void server_write(struct world *world, uint32_t write);
+/** After a transaction has left the state in which it keeps the node from being drained. */
+void server_check_drained(struct world *world, uint32_t node);
 
 /* snapd.c */
 void snapd_start(struct world *world, uint32_t node);
@@ -298,6 +359,8 @@ void client_answer(struct world *world, const struct write *write, bool done);
 void faults_start(struct world *world);
 /** The seed may choose to break something here and now. */
 void faults_spite(struct world *world, uint32_t node, enum role role);
+/** The same as soon as the event that runs is over. */
+void faults_spite_soon(struct world *world, uint32_t node, enum role role);
 /** The seed may choose to bring old messages back to the node. */
 void faults_haunt(struct world *world, uint32_t node, uint64_t within_ns);
 /** A round begins: the seed may choose to let another node lead one at the same time. */

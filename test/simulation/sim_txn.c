@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "simulation/world.h"
+
+int main(int argc, char **argv)
+{
+    return simulation_main(argc, argv, "sim_txn", true, 10000);
+}
