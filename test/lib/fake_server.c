@@ -18,7 +18,7 @@
 #define CONNECTIONS_MAX 256u
 #define SEEN_MAX 1024u
 #define STEPS_MAX 64u
-#define WAIT_S 20
+#define WAIT_S 240
 #define RECEIVE_BUFFER_BYTES 65536 /* so that a client of a server that does not read is soon stopped */
 #define INPUT_BYTES ((8u << 20) + 65536u) /* the longest frame that the tests send */
 

@@ -3,16 +3,51 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 struct fixture fixture;
+const struct mcomp_options fixture_options = {.timeout_ms = PATIENCE_MS, .connect_timeout_ms = PATIENCE_MS};
+
+/* ---- the clock ---- */
+
+int __real_clock_gettime(clockid_t clock, struct timespec *now);
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now);
+
+static _Thread_local struct {
+    struct fake_server *server; /* NULL: the clock goes */
+    unsigned requests;
+    struct timespec now;
+} stopped;
+
+int __wrap_clock_gettime(clockid_t clock, struct timespec *now)
+{
+    int rc = __real_clock_gettime(clock, now);
+    if (!stopped.server || (clock != CLOCK_MONOTONIC && clock != CLOCK_MONOTONIC_COARSE))
+        return rc;
+    bool too_long = now->tv_sec - stopped.now.tv_sec > (time_t)PATIENCE_MS / 1000;
+    if (too_long || fake_server_requests(stopped.server) >= stopped.requests)
+        stopped.server = NULL;
+    else
+        *now = stopped.now;
+    return rc;
+}
+
+void fixture_stop_clock(uint32_t node, unsigned requests)
+{
+    __real_clock_gettime(CLOCK_MONOTONIC, &stopped.now);
+    stopped.requests = fake_server_requests(fixture.fake.servers[node]) + requests;
+    stopped.server = fixture.fake.servers[node];
+}
+
+/* ---- setup and teardown ---- */
 
 int fixture_setup(void **state)
 {
     (void)state;
     if (!fake_grid_open(&fixture.fake, NODES, K, "server { max_message = \"1MiB\" }"))
         return -1;
-    enum mcomp_status status = mcomp_open(&fixture.grid, fixture.fake.config_path, NULL, &fixture.error);
+    enum mcomp_status status = mcomp_open(&fixture.grid, fixture.fake.config_path, &fixture_options, &fixture.error);
     if (status != MCOMP_OK)
         fprintf(stderr, "mcomp_open: %s\n", fixture.error.text);
     return status == MCOMP_OK ? 0 : -1;
@@ -36,7 +71,7 @@ struct mcomp *fixture_open_with(const char *lines)
     for (uint32_t i = 0; i < NODES; i++)
         fprintf(file, "node %u { address = \"%s\" }\n", i, mcomp_node_address(fixture.grid, i));
     assert_int_equal(fclose(file), 0);
-    ASSERT_OK(mcomp_open(&grid, path, NULL, &fixture.error));
+    ASSERT_OK(mcomp_open(&grid, path, &fixture_options, &fixture.error));
     unlink(path);
     return grid;
 }
@@ -45,6 +80,7 @@ int fixture_teardown(void **state)
 {
     int faults = 0;
     (void)state;
+    stopped.server = NULL;
     mcomp_close(fixture.grid);
     for (uint32_t i = 0; i < NODES; i++)
         faults += (int)fake_server_client_faults(fixture.fake.servers[i]);

@@ -17,8 +17,13 @@
 #define K ((uint64_t)8 << 20)         /* segment_size */
 #define MAX_MESSAGE ((uint64_t)1 << 20)
 
-/** A time-out that is to be seen, yet long enough for a request to leave on a busy machine. */
+/** A time-out that is to be seen. Whether a request leaves before is up to the machine: see fixture_stop_clock(). */
 #define SHORT_MS 250u
+/** One that is not, however slow the machine is. */
+#define PATIENCE_MS 240000u
+
+/** For a time-out that must be long enough for what is answered and has to pass for what is not: SHORT_MS, and longer ones until done. */
+#define GROWING_TIME_OUT(ms, done) for (uint32_t ms = SHORT_MS; ms < PATIENCE_MS; ms = (done) ? PATIENCE_MS : 4 * ms)
 
 struct fixture {
     struct fake_grid fake;
@@ -30,6 +35,12 @@ struct fixture {
 extern struct fixture fixture;
 
 int fixture_setup(void **state);
+
+/** Of the fixture's handle: every time-out is PATIENCE_MS. */
+extern const struct mcomp_options fixture_options;
+
+/** For this thread time stands still until the server has seen so many more requests: a time-out after that is none of what has not been sent. */
+void fixture_stop_clock(uint32_t node, unsigned requests);
 
 /** Connect the first session to all nodes, so that a time-out of the next call is not one of connecting. */
 void fixture_connect(void);

@@ -110,7 +110,7 @@ static void asynchronous(struct mcomp *grid, bool whole)
 static uint64_t story(uint64_t from, uint64_t to, bool whole)
 {
     struct mcomp *grid;
-    ASSERT_OK(mcomp_open(&grid, fixture.fake.config_path, NULL, &fixture.error));
+    ASSERT_OK(mcomp_open(&grid, fixture.fake.config_path, &fixture_options, &fixture.error));
     allocations = 0;
     fail_from = from;
     fail_to = to;

@@ -64,7 +64,7 @@ static void many_threads_many_sessions(void **state)
 
 static void many_threads_two_sessions(void **state)
 {
-    struct mcomp_options options = {.max_sessions = 2};
+    struct mcomp_options options = {.max_sessions = 2, .timeout_ms = PATIENCE_MS, .connect_timeout_ms = PATIENCE_MS};
     struct mcomp *grid;
     (void)state;
     ASSERT_OK(mcomp_open(&grid, fixture.fake.config_path, &options, &fixture.error));
@@ -109,7 +109,7 @@ static void *wait_for_answer(void *arg)
 /* The only session is taken by a call that waits for ever; another call does not. */
 static void call_that_finds_no_session_times_out(void **state)
 {
-    struct mcomp_options options = {.max_sessions = 1};
+    struct mcomp_options options = {.max_sessions = 1, .timeout_ms = PATIENCE_MS, .connect_timeout_ms = PATIENCE_MS};
     struct waiter waiter = {0};
     uint8_t bytes[32];
     (void)state;
