@@ -15,25 +15,6 @@
 
 typedef Mcomp__Snapshot__V1__RoundStatus RoundStatus;
 
-/** What follows from the numbers of a round that runs. */
-struct estimate {
-    uint64_t done, total, rate, left_ns; /* bytes of addresses; bytes per second; left_ns 0: cannot be told */
-};
-
-static struct estimate estimate_of(const RoundStatus *status, uint64_t total)
-{
-    struct estimate estimate = {.total = total};
-    for (size_t i = 0; i < status->n_node_bytes; i++)
-        estimate.done += status->node_bytes[i];
-    if (estimate.done > total)
-        estimate.done = total;
-    if (status->elapsed_ns > 0)
-        estimate.rate = (uint64_t)((double)estimate.done * 1e9 / (double)status->elapsed_ns);
-    if (estimate.rate > 0)
-        estimate.left_ns = (uint64_t)((double)(total - estimate.done) * 1e9 / (double)estimate.rate);
-    return estimate;
-}
-
 /* ---- for people ---- */
 
 enum { COLUMN_NODE, COLUMN_SHARE, COLUMN_BYTES, COLUMN_BAR, COLUMNS };
@@ -61,7 +42,7 @@ static void fill_node(struct table_cell *row, size_t node, uint64_t bytes, uint6
 
 static bool print_running(const struct cli *cli, const struct config *config, const RoundStatus *status)
 {
-    struct estimate estimate = estimate_of(status, config_grid_bytes(config));
+    struct snapshot_estimate estimate = snapshot_estimate_of(status, config_grid_bytes(config));
     struct table table = {.columns = columns, .column_count = COLUMNS};
     char a[UNITS_TEXT_BYTES], b[UNITS_TEXT_BYTES];
     for (size_t i = 0; i < status->n_node_bytes; i++) {
@@ -105,35 +86,6 @@ static enum cli_exit print_status(const struct cli *cli, const struct config *co
     return CLI_DONE;
 }
 
-/* ---- JSON ---- */
-
-static json_t *status_json(const struct config *config, const RoundStatus *status)
-{
-    struct estimate estimate = estimate_of(status, config_grid_bytes(config));
-    json_t *nodes = json_array();
-    for (size_t i = 0; i < status->n_node_bytes; i++)
-        json_array_append_new(nodes, json_pack("{s:i, s:o, s:o}", "node", (int)i, "bytes", output_json_number(status->node_bytes[i]), "of",
-                                               output_json_number(config->segment_size)));
-    json_t *object = json_pack("{s:o, s:i, s:i, s:s, s:o, s:o}", "grid", output_json_text(config->grid), "node", (int)status->node, "leader",
-                               (int)status->leader, "phase", snapshot_phase_name(status->phase), "round", output_json_number(status->round), "nodes", nodes);
-    const struct {
-        const char *key;
-        uint64_t value;
-    } numbers[] = {
-        {"elapsed_ns", status->elapsed_ns},       {"bytes_done", estimate.done},          {"bytes_total", estimate.total},
-        {"bytes_per_s", estimate.rate},           {"left_ns", estimate.left_ns},          {"bytes_written", status->bytes_written},
-        {"rounds_done", status->rounds_done},     {"rounds_failed", status->rounds_failed},
-    };
-    for (size_t i = 0; object && i < sizeof numbers / sizeof *numbers; i++)
-        json_object_set_new(object, numbers[i].key, output_json_number(numbers[i].value));
-    if (object) {
-        json_object_set_new(object, "last_error", output_json_text(status->last_error));
-        json_object_set_new(object, "last_file", output_json_text(status->last_file));
-        json_object_set_new(object, "last", status->last ? snapshot_header_json(status->last) : json_null());
-    }
-    return object;
-}
-
 static enum cli_exit run(const struct cli *cli, const void *opaque)
 {
     struct config config;
@@ -147,7 +99,7 @@ static enum cli_exit run(const struct cli *cli, const void *opaque)
     if (exchange_open_leader(&exchange, &config, snapshot_timeout_ns(cli, TIMEOUT_MS), &response, &err) != MCOMP_OK)
         code = cli_fail_err(cli, &err);
     else if (cli->json)
-        code = cli_json_done(cli, output_json(status_json(&config, response->round_status)));
+        code = cli_json_done(cli, output_json(snapshot_status_json(&config, response->round_status)));
     else
         code = print_status(cli, &config, response->round_status);
     if (response)

@@ -10,6 +10,7 @@
 #include "base/units.h"
 #include "cli/commands.h"
 #include "cli/output.h"
+#include "cli/snapshot.h"
 
 #define STATUS_TIMEOUT_MS 2000u /* without --timeout */
 #define STATUS_SESSIONS 256u    /* as many nodes as a grid can have: nobody waits for anybody */
@@ -23,12 +24,17 @@ struct asked {
     enum mcomp_status outcome;
     struct mcomp_node_status status; /* when outcome is OK */
     struct mcomp_error error;        /* else */
+    const struct config *config;     /* borrowed; NULL: its snapshot process is not asked */
+    uint64_t snapshot_timeout_ns;
+    json_t *snapshot;                /* owned; what that says */
 };
 
 static void *ask_node(void *arg)
 {
     struct asked *asked = arg;
     asked->outcome = mcomp_node_status(asked->grid, asked->node, &asked->status, asked->timeout_ms, &asked->error);
+    if (asked->config)
+        asked->snapshot = snapshot_ask_node(asked->config, asked->node, asked->snapshot_timeout_ns);
     return NULL;
 }
 
@@ -205,6 +211,8 @@ static bool print_json(const struct cli *cli, const struct mcomp *grid, const st
             add_status(object, &asked[i].status);
         else
             json_object_set_new(object, "error", cli_error_json(&asked[i].error));
+        if (asked[i].snapshot)
+            json_object_set(object, "snapshot", asked[i].snapshot);
         json_array_append_new(array, object);
     }
     return cli_json_done(cli, output_json(array)) == CLI_DONE;
@@ -228,7 +236,8 @@ static enum cli_exit judge(const struct cli *cli, const struct asked *asked, uin
     return code;
 }
 
-static enum cli_exit show_status(const struct cli *cli, struct mcomp *grid)
+/** config: of the snapshot processes, which are asked as well; NULL: they are not. */
+static enum cli_exit show_status(const struct cli *cli, struct mcomp *grid, const struct config *config)
 {
     uint32_t nodes = mcomp_nodes(grid);
     struct asked *asked = calloc(nodes, sizeof *asked);
@@ -240,10 +249,14 @@ static enum cli_exit show_status(const struct cli *cli, struct mcomp *grid)
         asked[i].grid = grid;
         asked[i].node = i;
         asked[i].timeout_ms = cli_timeout_ms(cli, STATUS_TIMEOUT_MS);
+        asked[i].config = config;
+        asked[i].snapshot_timeout_ns = snapshot_timeout_ns(cli, STATUS_TIMEOUT_MS);
     }
     ask_all(asked, nodes);
     enum cli_exit code = judge(cli, asked, nodes);
     bool printed = cli->json ? print_json(cli, grid, asked, nodes) : print_table(cli, grid, asked, nodes);
+    for (uint32_t i = 0; i < nodes; i++)
+        json_decref(asked[i].snapshot);
     free(asked);
     return code == CLI_DONE && !printed ? CLI_FAILED : code;
 }
@@ -251,10 +264,17 @@ static enum cli_exit show_status(const struct cli *cli, struct mcomp *grid)
 static enum cli_exit run(const struct cli *cli, const void *opaque)
 {
     struct mcomp *grid;
+    struct config config;
     (void)opaque;
     if (cli_open(cli, STATUS_SESSIONS, &grid) != MCOMP_OK)
         return CLI_FAILED;
-    enum cli_exit code = show_status(cli, grid);
+    enum cli_exit code = CLI_FAILED;
+    if (!cli->json) {
+        code = show_status(cli, grid, NULL);
+    } else if (snapshot_configure(cli, &config) == MCOMP_OK) {
+        code = show_status(cli, grid, &config);
+        config_free(&config);
+    }
     mcomp_close(grid);
     return code;
 }
@@ -267,6 +287,7 @@ const struct command command_status = {
                    "all and by kind), round trip, uptime. A narrow terminal gets fewer columns.\n"
                    "States: up; unreachable; mismatch (its configuration differs from ours);\n"
                    "failed.\n"
+                   "With --json also what each node's snapshot process says of its rounds.\n"
                    "Exits 4 when a node is unreachable; the others are shown all the same.",
     .examples = "  mcomp status\n"
                 "  mcomp status --timeout 500ms\n"

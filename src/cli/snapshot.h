@@ -29,4 +29,19 @@ const char *snapshot_phase_name(Mcomp__Snapshot__V1__RoundStatus__Phase phase);
 /** All fields of a header. */
 json_t *snapshot_header_json(const Mcomp__Snapshot__V1__Header *header);
 
+/** What follows from the numbers of a round that runs. */
+struct snapshot_estimate {
+    uint64_t done, total, rate, left_ns; /* bytes of addresses; bytes per second; left_ns 0: cannot be told */
+};
+
+/** total: bytes of the grid. */
+struct snapshot_estimate snapshot_estimate_of(const Mcomp__Snapshot__V1__RoundStatus *status, uint64_t total);
+
+/** All that a snapshot process says of its rounds. */
+json_t *snapshot_status_json(const struct config *config, const Mcomp__Snapshot__V1__RoundStatus *status);
+
+/** Ask a node's snapshot process: the same and "state": "up"; or "state" and "error": what is wrong with it. null: the node has no
+ *  snapshot_address. timeout_ns: 0 = none. Blocks; any thread. */
+json_t *snapshot_ask_node(const struct config *config, uint32_t node, uint64_t timeout_ns);
+
 #endif

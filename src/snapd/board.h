@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** What the director lets others know about its rounds: it writes, the main loop answers RoundQuery from it. */
+/** What director and member let others know about rounds: they write, the main loop answers RoundQuery from it. */
 #ifndef SNAPD_BOARD_H
 #define SNAPD_BOARD_H
 
@@ -13,7 +13,14 @@
 #include "snapshot.pb-c.h"
 #include "snapshot/file.h"
 
-/** What can be known. Times are monotonic. */
+/** This node's part in a round, as message NodeRound has it. */
+struct board_part {
+    uint32_t round; /* 0: none yet */
+    bool complete;
+    uint64_t pause_ns, pages_preserved, bytes_captured, capture_ns;
+};
+
+/** What can be known of rounds that this node leads. Times are monotonic. */
 struct board_state {
     uint32_t leader;
     Mcomp__Snapshot__V1__RoundStatus__Phase phase;
@@ -25,13 +32,15 @@ struct board_state {
     char last_error[ERR_TEXT_BYTES];
     char last_file[SNAPSHOT_NAME_BYTES];
     bool has_last;
+    uint64_t last_bytes, last_commit_ns;
     Mcomp__Snapshot__V1__Header last; /* strings in it are literals or live as long as the process */
 };
 
 struct board {
     uint32_t node, nodes;
-    pthread_mutex_t lock; /* guards: state */
+    pthread_mutex_t lock; /* guards: state, part */
     struct board_state state;
+    struct board_part part;
 };
 
 void board_open(struct board *board, uint32_t node, uint32_t nodes);
@@ -39,6 +48,9 @@ void board_close(struct board *board);
 
 /** Replace what is known. The director's thread. */
 void board_post(struct board *board, const struct board_state *state);
+
+/** The same of this node's part. The member's thread. */
+void board_post_part(struct board *board, const struct board_part *part);
 
 /** Answer to a RoundQuery. Any thread. NULL: out of memory. */
 struct outgoing *board_answer(struct board *board, uint64_t id);

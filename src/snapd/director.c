@@ -179,10 +179,10 @@ static void log_done(const struct director *director, const struct runner_result
     char keys[400], pause[UNITS_TEXT_BYTES], duration[UNITS_TEXT_BYTES], bytes[UNITS_TEXT_BYTES];
     snprintf(keys, sizeof keys,
              "round=%" PRIu32 " freeze_ns=%" PRIu64 " cut_ns=%" PRIu64 " collect_ns=%" PRIu64 " commit_ns=%" PRIu64 " longest_pause_ns=%" PRIu64
-             " pages=%" PRIu64 " pages_preserved=%" PRIu64 " bytes=%" PRIu64 " collect_bytes_per_s=%" PRIu64,
+             " pages=%" PRIu64 " pages_preserved=%" PRIu64 " bytes_preserved=%" PRIu64 " bytes=%" PRIu64 " collect_bytes_per_s=%" PRIu64,
              header->round, header->freeze_ns, header->cut_ns - header->freeze_ns, header->collect_ns - header->cut_ns,
-             clock_mono_ns() - director->runner.round.collected_ns, header->longest_pause_ns, header->pages_stored, header->pages_preserved,
-             result->file_bytes, rate_of(header));
+             director->board.last_commit_ns, header->longest_pause_ns, header->pages_stored, header->pages_preserved,
+             header->pages_preserved * SNAPSHOT_PAGE_BYTES, result->file_bytes, rate_of(header));
     log_line(LOG_INFO, "round", "done", keys, "%s: %s in %s, writers paused for %s%s", result->file, units_format_bytes(result->file_bytes, bytes),
              units_format_duration(header->duration_ns, duration), units_format_duration(header->longest_pause_ns, pause),
              recovered ? "; the rounds before had failed" : "");
@@ -211,6 +211,8 @@ static void round_ended(void *arg, const struct runner_result *result)
     struct board_state *board = &director->board;
     uint64_t now_ns = clock_mono_ns();
     if (result->err.code == MCOMP_OK) {
+        board->last_bytes = result->file_bytes;
+        board->last_commit_ns = now_ns - director->runner.round.collected_ns;
         log_done(director, result, schedule_on_done(&director->schedule, now_ns) == SCHEDULE_LOG_RECOVERY);
         board->rounds_done++;
         board->last_error[0] = '\0';

@@ -40,6 +40,8 @@ struct member {
     struct chunk_builder builder;
     struct pace pace;
     struct part part;
+    uint64_t cut_ns;         /* when the part's segment was cut, monotonic */
+    struct board_part figures; /* of the part, as they were posted last */
     struct task *pull;       /* owned: under way, its reply begun */
     uint64_t pull_end;       /* where it ends, bytes of the segment */
 };
@@ -89,6 +91,25 @@ static void answer_result(struct member *member, struct task *task, Mcomp__Snaps
 {
     task->reply = exchange_result(task->id, response);
     finish(member, task);
+}
+
+/* ---- what others may know ---- */
+
+static void begin_figures(struct member *member, uint64_t pause_ns)
+{
+    member->cut_ns = clock_mono_ns();
+    member->figures = (struct board_part){.round = member->part.round, .pause_ns = pause_ns};
+    board_post_part(&member->snapd->board, &member->figures);
+}
+
+/** At the end of each Pull: often enough to look at. */
+static void post_figures(struct member *member, bool complete)
+{
+    member->figures.pages_preserved = capture_preserved(member->capture);
+    member->figures.bytes_captured = member->part.position;
+    member->figures.capture_ns = clock_mono_ns() - member->cut_ns;
+    member->figures.complete = complete;
+    board_post_part(&member->snapd->board, &member->figures);
 }
 
 /* ---- the round ---- */
@@ -143,6 +164,8 @@ static void run_cut(struct member *member, struct task *task)
         return;
     }
     result.done = done;
+    if (done && !part->cut)
+        begin_figures(member, result.pause_ns);
     if (done)
         part->cut = true;
     Mcomp__Snapshot__V1__Response response = MCOMP__SNAPSHOT__V1__RESPONSE__INIT;
@@ -266,6 +289,7 @@ static void end_pull(struct member *member)
         }
         pull.complete = true;
     }
+    post_figures(member, pull.complete);
     exchange_pull_end(task->reply, task->id, &pull);
     member->pull = NULL;
     finish(member, task);

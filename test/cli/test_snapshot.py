@@ -15,7 +15,7 @@ import unittest
 from cli import TOP, Terminal, run
 import case
 from grid import Grid
-from snapshots import SCHEMA, File, directory, files, late
+from snapshots import SCHEMA, Exchange, File, directory, files, late
 from waiting import wait_until
 from wire import decode, encode, frame, take_varint
 
@@ -211,6 +211,48 @@ class OnAGrid(unittest.TestCase):
     def test_status_before_the_first_round(self):
         status = self.json(self.start(nodes=1), "status")
         self.assertEqual((status["phase"], status["rounds_done"], status["last"], status["last_file"]), ("idle", 0, None, ""))
+
+    def snapshots_of(self, grid):
+        """What `mcomp status --json` has of each node's snapshot process."""
+        return [node["snapshot"] for node in json.loads(grid.mcomp("status", "--json").stdout)]
+
+    def test_status_of_the_grid_has_the_figures_of_rounds(self):
+        grid = self.start(segment_size=2 * K, snapshot='interval = 0 rate_limit = "1MiB"')
+        before = self.snapshots_of(grid)
+        self.assertEqual([(node["state"], node["leader"], node["last"], node["part"]) for node in before], [("up", 0, None, None)] * 3)
+
+        def attempt():
+            with Exchange(grid) as exchange:
+                number = exchange.send("take_snapshot")
+                running = wait_until(lambda: self.snapshots_of(grid)[0]["phase"] != "freeze" and self.snapshots_of(grid), what="a round")
+                grid.mcomp("write", 6 * K - 1, "--text", "x")  # as a rule not captured yet
+                answer = exchange.receive()
+                self.assertEqual(answer["id"], number)
+            return answer["status"] == "OK" and running[0]["phase"] == "collect" and answer["take_snapshot"]["header"].get("pages_preserved", 0) == 1
+        wait_until(attempt, what="a round with a page that was preserved")
+        nodes = self.snapshots_of(grid)
+        last, parts = nodes[0]["last"], [node["part"] for node in nodes]
+        self.assertEqual([node["last"] for node in nodes[1:]], [None, None])  # they did not lead
+        self.assertEqual({part["round"] for part in parts}, {last["round"]})
+        self.assertEqual(last["longest_pause_ns"], max(part["pause_ns"] for part in parts))
+        self.assertEqual([part["pages_preserved"] for part in parts], [0, 0, 1])
+        self.assertEqual([part["bytes_preserved"] for part in parts], [0, 0, 4096])
+        self.assertEqual((last["pages_preserved"], last["bytes_preserved"]), (1, 4096))
+        self.assertEqual([(part["bytes_captured"], part["complete"]) for part in parts], [(2 * K, True)] * 3)
+        self.assertTrue(all(0 < part["capture_ns"] <= last["collect_ns"] for part in parts))
+        self.assertTrue(0 < last["freeze_ns"] <= last["cut_ns"] <= last["collect_ns"] == last["duration_ns"])
+        self.assertEqual(last["collect_bytes_per_s"], int(6 * K * 10**9 / (last["collect_ns"] - last["cut_ns"])))
+        self.assertEqual(nodes[0]["last_bytes"], os.path.getsize(os.path.join(directory(grid), nodes[0]["last_file"])))
+        self.assertGreater(nodes[0]["last_commit_ns"], 0)
+        log = grid.snapds[0].log()
+        self.assertIn(f" pages_preserved=1 bytes_preserved=4096 bytes={nodes[0]['last_bytes']} ", log)
+        self.assertIn(f" commit_ns={nodes[0]['last_commit_ns']} ", log)
+        grid.kill_snapd(1, signal.SIGTERM)
+        nodes = self.snapshots_of(grid)
+        self.assertEqual([node["state"] for node in nodes], ["up", "unreachable", "up"])
+        self.assertIn("node 1", nodes[1]["error"])
+        with Grid() as without:
+            self.assertEqual(self.snapshots_of(without), [None])
 
     def test_progress_and_an_interrupt(self):
         grid = self.start(segment_size=16 * K, snapshot='interval = 0 rate_limit = "1MiB"') # slow: as a rule the round is still running when we look
