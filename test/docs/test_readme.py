@@ -17,7 +17,7 @@ from grid import Port, program  # noqa: E402
 from waiting import PATIENCE, PATIENCE_S  # noqa: E402
 
 SETUP = ("scripts/install-deps", "export PATH=")  # the test has its own
-NOTICE = re.compile(r" op=reset |^(?:bash|environment): line \d+: +\d+ Killed |^\[\d+\][-+ ]")  # a server that deletes its segment, a shell that tells of its jobs
+NOTICE = re.compile(r" op=reset |^(?:bash|environment): line \d+: +\d+ Killed |^\[\d+\][-+ ]")  # a reset, a shell that tells of its jobs
 BIG_BYTES = 3 << 20
 SESSIONS = 3  # where the machine stands still within the one command that waits for half a second, another message is shown
 # Where the page leaves the time-out to mcomp, a slow machine may need more; and a server that was started comes before the next command.
