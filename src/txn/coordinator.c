@@ -203,7 +203,7 @@ bool coordinator_abandon(struct coordinator *coordinator)
 
 bool coordinator_may_retry(const struct coordinator *coordinator)
 {
-    return coordinator->outcome == COORDINATOR_ABORTED && coordinator->reason != LANE_COMPARE && coordinator->reason != LANE_TOLD;
+    return coordinator->outcome == COORDINATOR_ABORTED && coordinator->reason != LANE_COMPARE;
 }
 
 uint64_t coordinator_pause_ns(uint32_t attempt, uint64_t random)
