@@ -241,6 +241,8 @@ enum mcomp_status capture_freeze(struct capture *capture, uint32_t round, uint32
     case SEGMENT_ANSWER_BUSY:
         *outcome = CAPTURE_BUSY;
         return MCOMP_OK;
+    case SEGMENT_ANSWER_RESTORING:
+        return err_set(err, MCOMP_FAILED_PRECONDITION, "this node's bytes are being restored from a snapshot: there is nothing to take another of");
     default:
         return refuse_answer(answer.result, err);
     }

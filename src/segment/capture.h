@@ -36,7 +36,8 @@ bool capture_is_current(const struct capture *capture);
 
 enum capture_freeze { CAPTURE_FROZEN = 1, CAPTURE_OLD = 2, CAPTURE_BUSY = 3 };
 
-/** Returns OK with *outcome; *max_round: highest round that ever froze the node. FROZEN comes when no write is under way. */
+/** Returns OK with *outcome; *max_round: highest round that ever froze the node. FROZEN comes when no write is under way.
+ *  Errors: also FAILED_PRECONDITION, while the node's bytes are being restored from a snapshot. */
 MUST_CHECK enum mcomp_status capture_freeze(struct capture *capture, uint32_t round, uint32_t lease_ms, uint32_t timeout_ms,
                                             enum capture_freeze *outcome, uint32_t *max_round, struct err *err);
 /** *done false: the node is not frozen for this round (any more). *pause_ns: how long its writers were held. */

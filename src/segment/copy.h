@@ -83,6 +83,13 @@ static inline void copy_out(void *to, const void *shared, size_t bytes)
         *at++ = __atomic_load_n(from++, __ATOMIC_ACQUIRE);
 }
 
+static inline void copy_zeros(void *shared, size_t bytes)
+{
+    uint8_t *to = shared;
+    for (; bytes > 0; bytes--)
+        __atomic_store_n(to++, 0, __ATOMIC_RELEASE);
+}
+
 #define COPY_STORE_ORDER __ATOMIC_RELEASE
 #define COPY_LOAD_ORDER __ATOMIC_ACQUIRE
 
@@ -98,6 +105,12 @@ static inline void copy_in(void *shared, const void *from, size_t bytes)
 static inline void copy_out(void *to, const void *shared, size_t bytes)
 {
     memcpy(to, shared, bytes);
+}
+
+/** Store that many zeros into the segment. */
+static inline void copy_zeros(void *shared, size_t bytes)
+{
+    memset(shared, 0, bytes);
 }
 
 #define COPY_STORE_ORDER __ATOMIC_RELAXED

@@ -115,8 +115,11 @@ struct layout_header {
     _Atomic uint32_t capture_pid; /* of the snapshot process; a hint for people, like owner_pid */
     _Atomic uint64_t capture_end; /* round << 8 | enum layout_end: why the capture of that round is not live any more */
     _Atomic uint64_t pool_inode; /* number of the object with the preserved pages, by which its users know it from an older one; 0: none */
-    _Atomic uint32_t restoring;  /* 1: the bytes are those of a snapshot in part, and nothing that may be served */
-    uint8_t unused_b[28];
+    _Atomic uint32_t restoring;  /* enum segment_restore_state: unless 0 the bytes are nothing that may be served */
+    _Atomic uint32_t restore_round; /* of the restore under way, or of the last: round of the snapshot, 0 for one at a server's start */
+    _Atomic uint64_t restore_id;    /* its number, as its client chose it; 0 for one at a server's start */
+    _Atomic uint64_t restore_file;  /* what tells its file from others */
+    uint8_t unused_b[8];
     /* Minitransactions; zero as long as there was none. */
     _Atomic uint64_t transaction_generation; /* counter that the generations of sessions come from */
     uint64_t transaction_record_bytes;

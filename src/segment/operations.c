@@ -226,6 +226,20 @@ enum segment_outcome segment_write_try(struct segment *segment, uint32_t writer,
     return write_range(segment, writer, offset, length, data, false);
 }
 
+bool segment_restore_write(struct segment *segment, uint64_t offset, uint64_t length, const void *data, uint64_t zero_bytes, bool try)
+{
+    check_range(segment, offset, length);
+    check_range(segment, offset + length, zero_bytes);
+    if (length + zero_bytes == 0)
+        return true;
+    struct span span = span_of(segment, offset, length + zero_bytes);
+    if (!take_write(span, !try))
+        return false;
+    redo_restore_locked(segment->bytes, offset, length, data, zero_bytes);
+    give_write(span);
+    return true;
+}
+
 /* Add b to the word, or, if is_cas, replace a by b. */
 static ALWAYS_INLINE enum segment_outcome update_word(struct segment *segment, uint32_t writer, uint64_t offset, bool is_cas, uint64_t a,
                                                       uint64_t b, uint64_t *before, bool wait)

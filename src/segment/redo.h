@@ -64,6 +64,14 @@ static inline void redo_store_word_locked(struct preserve *preserve, uint64_t of
     copy_in_one_store(preserve->bytes + offset, data, length);
 }
 
+/** Store the bytes of a snapshot in place of whatever is there: data, and zeros behind it. The caller holds the write permits of the stripes. No record: the
+ *  segment is marked as one that is being restored, and served to nobody, before and after. No page is preserved: no capture is live. */
+static inline void redo_restore_locked(uint8_t *bytes, uint64_t offset, uint64_t length, const void *data, uint64_t zero_bytes)
+{
+    copy_in(bytes + offset, data, length);
+    copy_zeros(bytes + offset + length, zero_bytes);
+}
+
 /** Finish the writes of all valid records of a segment that no process uses; base: where it is mapped. Preserves pages like any write.
  *  *finished: how many there were.
  *  Errors: DATA_LOSS when a record makes no sense; then no byte has been changed. */

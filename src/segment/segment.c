@@ -127,23 +127,46 @@ static enum mcomp_status attach(struct segment *segment, const struct layout_hea
     return code;
 }
 
-/* A restore that ended half way leaves bytes of two states: they are served to nobody, only replaced. */
-static enum mcomp_status check_restore(struct segment *segment, const struct segment_options *options, struct err *err)
+/* ---- restoring ----
+ * Killed between two of the stores, the segment is one that may not be served, with what is known of the last restore or the next. */
+
+static void begin_restore(struct layout_header *header, const struct segment_restore *restore)
 {
-    struct layout_header *header = mapped_header(&segment->object);
-    if (options->restore)
-        atomic_store(&header->restoring, 1);
-    else if (atomic_load(&header->restoring))
-        return err_set(err, MCOMP_FAILED_PRECONDITION,
-                       "shared memory %s: the restore of a snapshot did not come to its end, so its bytes are of no one state; run \"mcompd --restore "
-                       "SNAPSHOT --config FILE --node %" PRIu32 "\" again, or --reset, which deletes them",
-                       segment->object.name, options->node);
-    return MCOMP_OK;
+    atomic_store(&header->restoring, SEGMENT_RESTORE_PART);
+    atomic_store(&header->restore_id, restore->id);
+    atomic_store(&header->restore_file, restore->file);
+    atomic_store(&header->restore_round, restore->round);
+}
+
+void segment_restore_begin(struct segment *segment, const struct segment_restore *restore)
+{
+    begin_restore(segment->header, restore);
+}
+
+void segment_restore_complete(struct segment *segment)
+{
+    atomic_store(&segment->header->restoring, SEGMENT_RESTORE_COMPLETE);
 }
 
 void segment_restored(struct segment *segment)
 {
-    atomic_store(&segment->header->restoring, 0);
+    atomic_store(&segment->header->restoring, SEGMENT_RESTORE_NONE);
+}
+
+enum segment_restore_state segment_restore_get(const struct segment *segment, struct segment_restore *restore)
+{
+    struct layout_header *header = segment->header;
+    *restore = (struct segment_restore){.id = atomic_load(&header->restore_id),
+                                        .file = atomic_load(&header->restore_file),
+                                        .round = atomic_load(&header->restore_round)};
+    switch (atomic_load(&header->restoring)) {
+    case SEGMENT_RESTORE_NONE:
+        return SEGMENT_RESTORE_NONE;
+    case SEGMENT_RESTORE_COMPLETE:
+        return SEGMENT_RESTORE_COMPLETE;
+    default: /* whatever stands there instead: nothing that may be served */
+        return SEGMENT_RESTORE_PART;
+    }
 }
 
 /* Take over a mapped and finished object. */
@@ -187,8 +210,8 @@ static enum mcomp_status open_object(struct segment *segment, const struct segme
     } else {
         code = attach(segment, &peeked, object_bytes, options, err);
     }
-    if (code == MCOMP_OK)
-        code = check_restore(segment, options, err);
+    if (code == MCOMP_OK && options->restore)
+        begin_restore(mapped_header(&segment->object), &(struct segment_restore){0});
     if (code == MCOMP_OK)
         code = adopt(segment, options, err);
     return code;

@@ -22,7 +22,7 @@ struct segment_options {
     uint64_t size;        /* k, bytes; a multiple of PAGE_BYTES */
     uint32_t writers;     /* threads that write: each has a redo record of its own, numbered 0 … writers-1 */
     uint64_t redo_bytes;  /* largest sum of lengths of one write operation */
-    bool restore;         /* the bytes are about to be replaced: mark the segment as unfit to be served until segment_restored() */
+    bool restore;         /* the bytes are about to be replaced: as segment_restore_begin(), before anything else can fail */
     uint64_t preserve_limit; /* bytes of preserved pages that a snapshot may use; 0: none, snapshots of pages that change are not possible */
 };
 
@@ -42,8 +42,33 @@ struct segment_info {
  *          DATA_LOSS           the segment is damaged: its header fails its checksum, it is cut short, a redo record makes no sense. */
 MUST_CHECK enum mcomp_status segment_open(struct segment **segment, const struct segment_options *options, struct err *err);
 
-/** All bytes are replaced, after segment_open with `restore`: the segment may be served. */
+/** Whether the bytes may be served. Kept in the segment: it outlives the server. */
+enum segment_restore_state {
+    SEGMENT_RESTORE_NONE = 0,    /* they may */
+    SEGMENT_RESTORE_PART = 1,    /* they are in part those of a snapshot */
+    SEGMENT_RESTORE_COMPLETE = 2 /* all are; but whoever restores has not said yet that the whole grid has its bytes */
+};
+
+/** A restore: the one under way, or the last. All zero after one by segment_open with `restore`. */
+struct segment_restore {
+    uint64_t id;    /* its client's number for it */
+    uint64_t file;  /* what tells its file from others */
+    uint32_t round; /* of the snapshot */
+};
+
+/* One thread at a time for the next four, and for segment_restore_write the same that are kept from being served: no other operation runs. */
+
+/** The bytes are about to be replaced: from here on they may not be served. */
+void segment_restore_begin(struct segment *segment, const struct segment_restore *restore);
+/** All bytes are replaced, but not served yet. */
+void segment_restore_complete(struct segment *segment);
+/** All bytes are replaced, after segment_open with `restore` or segment_restore_complete: the segment may be served. */
 void segment_restored(struct segment *segment);
+enum segment_restore_state segment_restore_get(const struct segment *segment, struct segment_restore *restore);
+
+/** Store data at [offset, offset+length), and zeros in the zero_bytes behind it. Not atomic, not redone after a crash, and no page is preserved: for a segment
+ *  in state PART, of which no operation and no capture is under way. Any number of threads. False (try only): a semaphore is taken, nothing was done. */
+bool segment_restore_write(struct segment *segment, uint64_t offset, uint64_t length, const void *data, uint64_t zero_bytes, bool try);
 
 /** Detach; the memory stays. No operation may be running. NULL is allowed. */
 void segment_close(struct segment *segment);
@@ -142,7 +167,7 @@ void segment_set_max_round(struct segment *segment, uint32_t round);
 /* The mailbox: how the snapshot process asks. mailbox.c says how it goes on after either side died in the middle. */
 
 enum segment_command_kind {
-    SEGMENT_COMMAND_FREEZE = 1, /* answered when the segment is drained, or at once with OLD or BUSY */
+    SEGMENT_COMMAND_FREEZE = 1, /* answered when the segment is drained, or at once with OLD, BUSY or RESTORING */
     SEGMENT_COMMAND_CUT = 2,
     SEGMENT_COMMAND_UNFREEZE = 3,
     SEGMENT_COMMAND_END = 4 /* not answered: the capture is over */
@@ -161,7 +186,8 @@ enum segment_answer_result {
     SEGMENT_ANSWER_BUSY = 3,
     SEGMENT_ANSWER_CUT = 4,
     SEGMENT_ANSWER_REFUSED = 5,
-    SEGMENT_ANSWER_OK = 6
+    SEGMENT_ANSWER_OK = 6,
+    SEGMENT_ANSWER_RESTORING = 7 /* to FREEZE: the bytes are being replaced, and show nothing worth a snapshot */
 };
 
 struct segment_answer {

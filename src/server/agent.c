@@ -12,12 +12,14 @@
 #include "base/priority.h"
 #include "segment/segment.h"
 #include "server/jobs.h"
+#include "server/restoring.h"
 #include "snapshot/freeze.h"
 
 /** All but stopping is the thread's own once it runs. */
 struct agent {
     struct segment *segment; /* borrowed */
     struct jobs *jobs;       /* borrowed */
+    struct restoring *restoring; /* borrowed */
     struct freeze freeze;
     struct segment_command asked; /* the FREEZE that is answered when the segment is drained */
     uint32_t progress;            /* of the capture, when it was last looked at */
@@ -33,6 +35,13 @@ static void answer(struct agent *agent, const struct segment_command *command, c
     if (effects->answer == FREEZE_ANSWER_NONE || command->kind == SEGMENT_COMMAND_END)
         return;
     struct segment_answer said = {.result = results[effects->answer], .max_round = agent->freeze.max_round, .pause_ns = effects->pause_ns};
+    segment_mailbox_answer(agent->segment, command, &said);
+}
+
+/** There is nothing to take a snapshot of. */
+static void refuse_restoring(struct agent *agent, const struct segment_command *command)
+{
+    struct segment_answer said = {.result = SEGMENT_ANSWER_RESTORING, .max_round = agent->freeze.max_round};
     segment_mailbox_answer(agent->segment, command, &said);
 }
 
@@ -66,6 +75,20 @@ static void look_at_capture(struct agent *agent)
         agent->freeze.capture_live = false;
 }
 
+static void obey_freeze(struct agent *agent, const struct segment_command *command, uint64_t now_ns)
+{
+    struct freeze_effects effects;
+    if (!restoring_freeze_begin(agent->restoring)) {
+        refuse_restoring(agent, command);
+        return;
+    }
+    freeze_on_freeze(&agent->freeze, command->round, (uint64_t)command->lease_ms * 1000000u, now_ns, &effects);
+    if (effects.answer == FREEZE_ANSWER_NONE) /* and not what another round was refused by */
+        agent->asked = *command;
+    carry_out(agent, command, &effects);
+    restoring_freeze_end(agent->restoring);
+}
+
 static void obey(struct agent *agent, const struct segment_command *command)
 {
     struct freeze_effects effects;
@@ -73,10 +96,8 @@ static void obey(struct agent *agent, const struct segment_command *command)
     look_at_capture(agent);
     switch (command->kind) {
     case SEGMENT_COMMAND_FREEZE:
-        freeze_on_freeze(&agent->freeze, command->round, (uint64_t)command->lease_ms * 1000000u, now_ns, &effects);
-        if (effects.answer == FREEZE_ANSWER_NONE) /* and not what another round was refused by */
-            agent->asked = *command;
-        break;
+        obey_freeze(agent, command, now_ns);
+        return;
     case SEGMENT_COMMAND_CUT:
         freeze_on_cut(&agent->freeze, command->round, now_ns, &effects);
         break;
@@ -143,7 +164,7 @@ static void *agent_main(void *arg)
     return NULL;
 }
 
-enum mcomp_status agent_start(struct agent **out, struct segment *segment, struct jobs *jobs, struct err *err)
+enum mcomp_status agent_start(struct agent **out, struct segment *segment, struct jobs *jobs, struct restoring *restoring, struct err *err)
 {
     struct agent *agent = calloc(1, sizeof *agent);
     if (!agent)
@@ -152,6 +173,7 @@ enum mcomp_status agent_start(struct agent **out, struct segment *segment, struc
     uint32_t cut_round = segment_last_cut(segment, &live);
     agent->segment = segment;
     agent->jobs = jobs;
+    agent->restoring = restoring;
     agent->progress = segment_capture_progress(segment);
     freeze_init(&agent->freeze, segment_max_round(segment), cut_round, live, clock_mono_ns());
     int rc = pthread_create(&agent->thread, NULL, agent_main, agent);

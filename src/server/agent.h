@@ -8,10 +8,11 @@
 
 struct agent;
 struct jobs;
+struct restoring;
 struct segment;
 
-/** Start the thread. jobs: where requests wait that met the closed gate. */
-MUST_CHECK enum mcomp_status agent_start(struct agent **agent, struct segment *segment, struct jobs *jobs, struct err *err);
+/** Start the thread. jobs: where requests wait that met the closed gate. restoring: who excludes snapshots, and is excluded by them. */
+MUST_CHECK enum mcomp_status agent_start(struct agent **agent, struct segment *segment, struct jobs *jobs, struct restoring *restoring, struct err *err);
 
 /** Open the gate if it is closed, and end the thread. NULL is allowed. */
 void agent_stop(struct agent *agent);

@@ -99,6 +99,33 @@ static enum mcomp_status check_hello(const struct exec *exec, const Mcomp__V1__H
     return MCOMP_OK;
 }
 
+static enum mcomp_status check_restore_id(uint64_t id, struct err *err)
+{
+    return id ? MCOMP_OK : err_set(err, MCOMP_INVALID_ARGUMENT, "restore_id 0: choose a number at random, the same for all nodes");
+}
+
+static enum mcomp_status check_restore_data(const struct exec *exec, const struct wire_request *request, struct err *err)
+{
+    uint64_t zeros = request->desired;
+    enum mcomp_status code = check_restore_id(request->operand, err);
+    if (code == MCOMP_OK)
+        code = check_length(exec, request->length, err);
+    if (code != MCOMP_OK)
+        return code;
+    if (zeros > RESTORE_ZEROS_MAX)
+        return err_set(err, MCOMP_INVALID_ARGUMENT, "%" PRIu64 " zeros are more than %u: split the request", zeros, RESTORE_ZEROS_MAX);
+    if ((request->address | request->length | zeros) % PAGE_BYTES)
+        return err_set(err, MCOMP_INVALID_ARGUMENT, "a restore goes by whole pages: address, data and zeros must be multiples of %u", PAGE_BYTES);
+    return check_range(exec, request->address, request->length + zeros, err);
+}
+
+static enum mcomp_status check_restore_end(const Mcomp__V1__RestoreEnd *end, struct err *err)
+{
+    if (end->phase != MCOMP__V1__RESTORE_END__PHASE__PHASE_COMPLETE && end->phase != MCOMP__V1__RESTORE_END__PHASE__PHASE_SERVE)
+        return err_set(err, MCOMP_INVALID_ARGUMENT, "phase %d is none that %s knows", (int)end->phase, SERVER_NAME);
+    return check_restore_id(end->restore_id, err);
+}
+
 enum mcomp_status exec_check(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request, struct err *err)
 {
     if (!caller->hello_done && request->op != WIRE_OP_HELLO && request->op != WIRE_OP_STATUS && request->op != WIRE_OP_NONE)
@@ -118,6 +145,12 @@ enum mcomp_status exec_check(const struct exec *exec, const struct exec_caller *
         return check_hello(exec, request->full->hello, err);
     case WIRE_OP_STATUS:
         return MCOMP_OK;
+    case WIRE_OP_RESTORE_BEGIN:
+        return check_restore_id(request->full->restore_begin->restore_id, err);
+    case WIRE_OP_RESTORE_DATA:
+        return check_restore_data(exec, request, err);
+    case WIRE_OP_RESTORE_END:
+        return check_restore_end(request->full->restore_end, err);
     case WIRE_OP_NONE:
     case WIRE_OP_COUNT:
         break;

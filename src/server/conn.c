@@ -156,6 +156,7 @@ static void bury(struct conn *conn)
     close(conn->fd);
     conn->fd = -1;
     conn->state = CONN_DEAD;
+    restoring_unclaim(io->server->exec.restoring, &conn->claim);
     unpark(conn);
     conn_drop_pending(conn);
     conn_drop_out(conn);

@@ -43,6 +43,7 @@ struct conn {
     uint32_t jobs;   /* in flight */
     uint64_t active_ns; /* monotonic: last byte in or out */
     struct oplog_client client;
+    struct restoring_claim claim;
     ev_io reader, writer;
 
     uint8_t *pending; /* owned: input not executed yet */

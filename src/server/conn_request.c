@@ -154,6 +154,52 @@ static bool start_job(struct conn *conn, const struct wire_request *request, con
     return true;
 }
 
+/** Execute here if that needs no waiting, else make it a job. false: it must come again. */
+static bool dispatch(struct conn *conn, const struct wire_request *request, const uint8_t *body, size_t bytes, uint8_t **memory)
+{
+    struct server *server = conn->io->server;
+    if (request->op == WIRE_OP_READ && request->length >= DIRECT_READ_BYTES && request->length <= DIRECT_READ_MAX) {
+        if (server_over_budget(server)) {
+            answer_error(conn, request, MCOMP_RESOURCE_EXHAUSTED, "clients do not take their answers, and the node's buffers are full; try later");
+            return true;
+        }
+        return read_direct(conn, request) || start_job(conn, request, body, bytes, memory);
+    }
+    uint64_t reply_bytes = exec_reply_bytes(request);
+    /* Nobody is served while a restore stores its data, so it may do so right where the data is in the cache. */
+    bool here = request->op == WIRE_OP_RESTORE_DATA || exec_payload(request) <= server->config.server.inline_max;
+    if (here && reply_bytes <= IO_OUT_BYTES && run_inline(conn, request, reply_bytes))
+        return true;
+    return start_job(conn, request, body, bytes, memory);
+}
+
+/** The same for a request that touches the segment's bytes. */
+static bool dispatch_data(struct conn *conn, const struct wire_request *request, const uint8_t *body, size_t bytes, uint8_t **memory)
+{
+    const struct exec *exec = &conn->io->server->exec;
+    uint32_t ticket = exec_enter(exec, conn->io->index);
+    if (!ticket) {
+        char text[RESTORING_TEXT_BYTES];
+        answer_error(conn, request, MCOMP_UNAVAILABLE, restoring_text(exec->restoring, text));
+        return true;
+    }
+    bool done = dispatch(conn, request, body, bytes, memory);
+    exec_leave(exec, conn->io->index, ticket);
+    return done;
+}
+
+/** A request about a restore says that the connection is its client's. */
+static void claim_restore(struct conn *conn, const struct wire_request *request)
+{
+    struct restoring *restoring = conn->io->server->exec.restoring;
+    if (request->op == WIRE_OP_RESTORE_BEGIN)
+        restoring_claim(restoring, &conn->claim, request->full->restore_begin->restore_id);
+    else if (request->op == WIRE_OP_RESTORE_DATA)
+        restoring_claim(restoring, &conn->claim, request->operand);
+    else if (request->op == WIRE_OP_RESTORE_END)
+        restoring_claim(restoring, &conn->claim, request->full->restore_end->restore_id);
+}
+
 bool conn_execute(struct conn *conn, bool decoded, const struct wire_request *request, const uint8_t *body, size_t bytes, uint8_t **memory)
 {
     struct server *server = conn->io->server;
@@ -168,15 +214,8 @@ bool conn_execute(struct conn *conn, bool decoded, const struct wire_request *re
         answer_error(conn, request, code, err.text);
         return true;
     }
-    if (request->op == WIRE_OP_READ && request->length >= DIRECT_READ_BYTES && request->length <= DIRECT_READ_MAX) {
-        if (server_over_budget(server)) {
-            answer_error(conn, request, MCOMP_RESOURCE_EXHAUSTED, "clients do not take their answers, and the node's buffers are full; try later");
-            return true;
-        }
-        return read_direct(conn, request) || start_job(conn, request, body, bytes, memory);
-    }
-    uint64_t reply_bytes = exec_reply_bytes(request);
-    if (exec_payload(request) <= server->config.server.inline_max && reply_bytes <= IO_OUT_BYTES && run_inline(conn, request, reply_bytes))
-        return true;
-    return start_job(conn, request, body, bytes, memory);
+    if (exec_is_data(request))
+        return dispatch_data(conn, request, body, bytes, memory);
+    claim_restore(conn, request);
+    return dispatch(conn, request, body, bytes, memory);
 }

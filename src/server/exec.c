@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "server/exec.h"
 
+#include <inttypes.h>
 #include <string.h>
 
 uint64_t exec_payload(const struct wire_request *request)
@@ -11,6 +12,7 @@ uint64_t exec_payload(const struct wire_request *request)
     case WIRE_OP_WRITE:
     case WIRE_OP_FETCH_ADD:
     case WIRE_OP_COMPARE_AND_SWAP:
+    case WIRE_OP_RESTORE_DATA:
         return request->length;
     case WIRE_OP_MULTI:
         for (size_t i = 0; i < request->full->multi->n_reads; i++)
@@ -54,6 +56,8 @@ static uint32_t foreign_node(const struct exec *exec, uint64_t address, uint64_t
 
 static uint32_t foreign_node_of(const struct exec *exec, const struct wire_request *request)
 {
+    if (request->op == WIRE_OP_RESTORE_DATA)
+        return foreign_node(exec, request->address, request->length + request->desired);
     if (request->op != WIRE_OP_MULTI)
         return foreign_node(exec, request->address, request->length);
     const Mcomp__V1__Multi *multi = request->full->multi;
@@ -233,12 +237,77 @@ static uint8_t *run_status(const struct exec *exec, const struct wire_request *r
     return wire_put_message(out, &response.base);
 }
 
+/* ---- restoring ---- */
+
+static uint8_t *put_restored(const struct exec *exec, const struct wire_request *request, uint8_t *out, enum mcomp_status status, const struct err *err)
+{
+    Mcomp__V1__RestoreBeginResult begin = MCOMP__V1__RESTORE_BEGIN_RESULT__INIT;
+    Mcomp__V1__RestoreDataResult data = MCOMP__V1__RESTORE_DATA_RESULT__INIT;
+    Mcomp__V1__RestoreEndResult end = MCOMP__V1__RESTORE_END_RESULT__INIT;
+    Mcomp__V1__Response response = MCOMP__V1__RESPONSE__INIT;
+    if (status != MCOMP_OK)
+        return exec_put_error(exec, out, request, status, err->text);
+    response.id = request->id;
+    response.status = wire_status_put(MCOMP_OK);
+    if (request->op == WIRE_OP_RESTORE_BEGIN) {
+        response.result_case = MCOMP__V1__RESPONSE__RESULT_RESTORE_BEGIN;
+        response.restore_begin = &begin;
+    } else if (request->op == WIRE_OP_RESTORE_DATA) {
+        response.result_case = MCOMP__V1__RESPONSE__RESULT_RESTORE_DATA;
+        response.restore_data = &data;
+    } else {
+        response.result_case = MCOMP__V1__RESPONSE__RESULT_RESTORE_END;
+        response.restore_end = &end;
+    }
+    return wire_put_message(out, &response.base);
+}
+
+static uint8_t *run_restore_begin(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request, uint8_t *out,
+                                  enum mcomp_status *status)
+{
+    const Mcomp__V1__RestoreBegin *begin = request->full->restore_begin;
+    struct segment_restore wanted = {.id = begin->restore_id, .file = begin->file, .round = begin->round};
+    struct err err;
+    if (!caller->may_wait)
+        return NULL;
+    *status = restoring_begin(exec->restoring, &wanted, &err);
+    return put_restored(exec, request, out, *status, &err);
+}
+
+static uint8_t *run_restore_data(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request, uint8_t *out,
+                                 enum mcomp_status *status)
+{
+    struct err err;
+    bool busy = false;
+    if (wire_restore_crc(request->address, request->desired, request->data, request->length) != request->crc32c)
+        *status = err_set(&err, MCOMP_DATA_LOSS, "data for 0x%" PRIx64 " does not have its checksum: it was changed on its way", request->address);
+    else
+        *status = restoring_store(exec->restoring, request->operand, request->address - exec->base, request->length, request->data, request->desired,
+                                  !caller->may_wait, &busy, &err);
+    return busy ? NULL : put_restored(exec, request, out, *status, &err);
+}
+
+static uint8_t *run_restore_end(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request, uint8_t *out,
+                                enum mcomp_status *status)
+{
+    const Mcomp__V1__RestoreEnd *end = request->full->restore_end;
+    struct err err;
+    if (!caller->may_wait)
+        return NULL;
+    if (end->phase == MCOMP__V1__RESTORE_END__PHASE__PHASE_COMPLETE)
+        *status = restoring_complete(exec->restoring, end->restore_id, &err);
+    else
+        *status = restoring_serve(exec->restoring, end->restore_id, &err);
+    return put_restored(exec, request, out, *status, &err);
+}
+
 struct exec_result exec_run(const struct exec *exec, struct exec_caller *caller, const struct wire_request *request, uint8_t *out)
 {
     struct exec_result result = {.status = MCOMP_OK, .payload_bytes = exec_payload(request)};
     struct wire_request empty;
     bool ranged = request->op == WIRE_OP_READ || request->op == WIRE_OP_WRITE;
-    if (ranged && request->length == 0) { /* moves nothing, wherever it lies */
+    bool nothing = request->op == WIRE_OP_RESTORE_DATA && request->desired == 0;
+    if ((ranged || nothing) && request->length == 0) { /* moves nothing, wherever it lies */
         empty = *request;
         empty.address = exec->base;
         request = &empty;
@@ -264,6 +333,15 @@ struct exec_result exec_run(const struct exec *exec, struct exec_caller *caller,
         break;
     case WIRE_OP_STATUS:
         result.end = run_status(exec, request, out);
+        break;
+    case WIRE_OP_RESTORE_BEGIN:
+        result.end = run_restore_begin(exec, caller, request, out, &result.status);
+        break;
+    case WIRE_OP_RESTORE_DATA:
+        result.end = run_restore_data(exec, caller, request, out, &result.status);
+        break;
+    case WIRE_OP_RESTORE_END:
+        result.end = run_restore_end(exec, caller, request, out, &result.status);
         break;
     default:
         MC_ASSERT(request->op != WIRE_OP_NONE); /* exec_check has refused it */

@@ -8,6 +8,7 @@
 
 #include "config/config.h"
 #include "segment/segment.h"
+#include "server/restoring.h"
 #include "server/stats.h"
 #include "wire/wire.h"
 
@@ -21,6 +22,7 @@ struct exec {
     const struct config *config; /* borrowed */
     uint32_t node;
     struct segment *segment;     /* borrowed */
+    struct restoring *restoring; /* borrowed */
     uint64_t base;               /* grid address of the segment's first byte */
     uint64_t size;               /* k, bytes */
     uint64_t max_message;        /* bytes of payload: the smaller of the configured and k */
@@ -47,13 +49,40 @@ struct exec_result {
 /** OK, or why the request cannot be executed; then err has the text for the client. Reads nothing but the request. */
 enum mcomp_status exec_check(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request, struct err *err);
 
+/** Does the request touch the segment's bytes? Then it runs between exec_enter and exec_leave, on the same thread. */
+static inline bool exec_is_data(const struct wire_request *request)
+{
+    switch (request->op) {
+    case WIRE_OP_NONE:
+    case WIRE_OP_HELLO:
+    case WIRE_OP_STATUS:
+    case WIRE_OP_RESTORE_BEGIN:
+    case WIRE_OP_RESTORE_DATA:
+    case WIRE_OP_RESTORE_END:
+        return false;
+    default:
+        return true;
+    }
+}
+
+/** The ticket for exec_leave; 0: the node is being restored, and the request gets restoring_text() for an answer. */
+static inline uint32_t exec_enter(const struct exec *exec, uint32_t writer)
+{
+    return restoring_enter(exec->restoring, writer);
+}
+
+static inline void exec_leave(const struct exec *exec, uint32_t writer, uint32_t ticket)
+{
+    restoring_leave(exec->restoring, writer, ticket);
+}
+
 /** Bytes that are copied to or from the segment: what decides where the request runs. The request has passed exec_check. */
 uint64_t exec_payload(const struct wire_request *request);
 
 /** Room that exec_run needs for the response. The request has passed exec_check. */
 uint64_t exec_reply_bytes(const struct wire_request *request);
 
-/** Execute a request that has passed exec_check and write its response at out. */
+/** Execute a request that has passed exec_check, and exec_enter if it is one of those, and write its response at out. */
 struct exec_result exec_run(const struct exec *exec, struct exec_caller *caller, const struct wire_request *request, uint8_t *out);
 
 /** Write the response to a request that failed exec_check (room EXEC_SMALL_REPLY_BYTES). WRONG_NODE names the right node. */

@@ -54,7 +54,18 @@ static bool execute(struct worker *worker, struct job *job, const struct wire_re
         return true;
     }
     struct exec_caller caller = {.writer = worker->writer, .arena = &worker->arena, .hello_done = true, .may_wait = true};
+    bool data = exec_is_data(request);
+    uint32_t ticket = data ? exec_enter(exec, worker->writer) : 0;
+    if (data && !ticket) {
+        char text[RESTORING_TEXT_BYTES];
+        free(job->reply);
+        *status = MCOMP_UNAVAILABLE;
+        reply_error(exec, job, request, *status, restoring_text(exec->restoring, text));
+        return true;
+    }
     struct exec_result result = exec_run(exec, &caller, request, job->reply);
+    if (data)
+        exec_leave(exec, worker->writer, ticket);
     if (!result.end) {
         free(job->reply);
         job->reply = NULL;

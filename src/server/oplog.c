@@ -137,6 +137,8 @@ void oplog_record(struct oplog *log, uint32_t thread, const struct oplog_client 
                             .client = *client,
                             .op = (uint8_t)request->op,
                             .status = (uint8_t)status};
+    if (request->op == WIRE_OP_RESTORE_DATA)
+        record.length += request->desired;
     if (request->op == WIRE_OP_MULTI && request->full)
         record_multi(log, thread, request->full->multi, record);
     else
@@ -148,7 +150,8 @@ void oplog_record(struct oplog *log, uint32_t thread, const struct oplog_client 
 static const char *op_name(uint8_t op)
 {
     static const char *const names[RECORD_OPS] = {"unknown", "hello", "read", "write", "add",
-                                             "cas", "multi", "status", "multi-read", "multi-write"};
+                                             "cas", "multi", "status", "restore-begin", "restore-data",
+                                             "restore-end", "multi-read", "multi-write"};
     return names[op];
 }
 

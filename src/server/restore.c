@@ -13,26 +13,10 @@
 #define PIECE_BYTES (1u << 20) /* read and written at a time; smaller where max_message is */
 #define WRITER 0u              /* the redo record used: no other thread runs yet */
 
-/** Open the file if its array fits into the grid. */
-static enum mcomp_status open_fitting(struct snapshot_reader **reader, const struct config *config, const char *path, struct err *err)
-{
-    enum mcomp_status code = snapshot_reader_open(reader, path, err);
-    if (code != MCOMP_OK)
-        return err_wrap(err, code, "restore from %s", path);
-    uint64_t array = snapshot_reader_grid_bytes(*reader);
-    if (array <= config_grid_bytes(config))
-        return MCOMP_OK;
-    snapshot_reader_close(*reader);
-    return err_set(err, MCOMP_OUT_OF_RANGE,
-                   "restore from %s: its array of %" PRIu64 " bytes does not fit into this grid of %" PRIu64
-                   ": raise segment_size or nodes in mcomp.cfg",
-                   path, array, config_grid_bytes(config));
-}
-
 enum mcomp_status restore_check(const struct config *config, const char *path, struct err *err)
 {
     struct snapshot_reader *reader;
-    enum mcomp_status code = open_fitting(&reader, config, path, err);
+    enum mcomp_status code = snapshot_reader_open_fitting(&reader, path, config_grid_bytes(config), err);
     if (code == MCOMP_OK)
         snapshot_reader_close(reader);
     return code;
@@ -76,7 +60,7 @@ enum mcomp_status restore_segment(struct segment *segment, const struct config *
 {
     struct snapshot_reader *reader;
     uint64_t begin_ns = clock_mono_ns();
-    enum mcomp_status code = open_fitting(&reader, config, path, err);
+    enum mcomp_status code = snapshot_reader_open_fitting(&reader, path, config_grid_bytes(config), err);
     if (code != MCOMP_OK)
         return code;
     code = restore_all(segment, config, node, reader, err);

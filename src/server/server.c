@@ -53,6 +53,20 @@ static enum mcomp_status open_segment(struct server *server, struct err *err)
     return MCOMP_OK;
 }
 
+/** After a restore at the start. If another one did not come to its end, this server will refuse whatever touches the bytes. */
+static enum mcomp_status open_restoring(struct server *server, struct err *err)
+{
+    struct segment_restore last;
+    char text[RESTORING_TEXT_BYTES];
+    enum mcomp_status code = restoring_open(&server->restoring, server->segment, writer_count(&server->config), err);
+    if (code != MCOMP_OK)
+        return code;
+    server->exec.restoring = server->restoring;
+    if (segment_restore_get(server->segment, &last) != SEGMENT_RESTORE_NONE)
+        log_line(LOG_WARN, "segment", "restore", "", "%s", restoring_text(server->restoring, text));
+    return MCOMP_OK;
+}
+
 static enum mcomp_status start_threads(struct server *server, struct err *err)
 {
     const struct config *config = &server->config;
@@ -70,7 +84,7 @@ static enum mcomp_status start_threads(struct server *server, struct err *err)
     code = jobs_start(&server->jobs, &options, err);
     if (code != MCOMP_OK)
         return code;
-    code = agent_start(&server->agent, server->segment, server->jobs, err);
+    code = agent_start(&server->agent, server->segment, server->jobs, server->restoring, err);
     if (code != MCOMP_OK)
         return code;
     server->io = calloc(config->server.io_threads, sizeof(struct io *));
@@ -89,6 +103,8 @@ enum mcomp_status server_start(struct server *server, struct err *err)
         code = open_segment(server, err);
     if (code == MCOMP_OK && server->restore_path)
         code = restore_segment(server->segment, &server->config, server->exec.node, server->restore_path, err);
+    if (code == MCOMP_OK)
+        code = open_restoring(server, err);
     if (code == MCOMP_OK)
         code = start_threads(server, err);
     if (code != MCOMP_OK)
@@ -114,6 +130,8 @@ void server_stop(struct server *server)
     server->io = NULL;
     oplog_close(server->oplog);
     server->oplog = NULL;
+    restoring_close(server->restoring);
+    server->restoring = NULL;
     segment_close(server->segment);
     server->segment = NULL;
     config_free(&server->config);
@@ -165,6 +183,9 @@ static void add_stats(Mcomp__V1__StatusResult *result, const struct stats *stats
     add_operation(result->other, &stats->operation[WIRE_OP_NONE]);
     add_operation(result->other, &stats->operation[WIRE_OP_HELLO]);
     add_operation(result->other, &stats->operation[WIRE_OP_STATUS]);
+    add_operation(result->other, &stats->operation[WIRE_OP_RESTORE_BEGIN]);
+    add_operation(result->other, &stats->operation[WIRE_OP_RESTORE_DATA]);
+    add_operation(result->other, &stats->operation[WIRE_OP_RESTORE_END]);
     result->bytes_in += stat_get(&stats->bytes_in);
     result->bytes_out += stat_get(&stats->bytes_out);
     result->connections_broken += stat_get(&stats->connections_broken);
@@ -193,4 +214,5 @@ void server_fill_status(void *arg, Mcomp__V1__StatusResult *result)
     result->buffered_in = atomic_load(&server->buffered_in);
     result->buffered_out = atomic_load(&server->buffered_out);
     oplog_counts(server->oplog, &result->oplog_lines, &result->oplog_dropped);
+    restoring_fill_status(server->restoring, result);
 }

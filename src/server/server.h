@@ -21,6 +21,7 @@ struct server {
     struct segment *segment; /* owned */
     struct jobs *jobs;       /* owned */
     struct agent *agent;     /* owned */
+    struct restoring *restoring; /* owned */
     struct oplog *oplog;     /* owned; NULL = none */
     struct io **io;          /* owned, config.server.io_threads elements */
     uint64_t started_ns;     /* monotonic */

@@ -60,6 +60,12 @@ void snapshot_reader_close(struct snapshot_reader *reader);
 const Mcomp__Snapshot__V1__Header *snapshot_reader_header(const struct snapshot_reader *reader);
 uint64_t snapshot_reader_grid_bytes(const struct snapshot_reader *reader);
 
+/** The same, if the file's array fits into a grid of grid_bytes bytes. Errors: also OUT_OF_RANGE it does not (both sizes). */
+MUST_CHECK enum mcomp_status snapshot_reader_open_fitting(struct snapshot_reader **reader, const char *path, uint64_t grid_bytes, struct err *err);
+
+/** A number that tells this file from others, by the checksums of its header and of its index, which has those of all else. */
+uint64_t snapshot_reader_identity(const struct snapshot_reader *reader);
+
 /** Bytes [address, address+length) of the grid; what has no chunk is zero. Checks the CRC of each chunk that it touches.
  *  Errors: OUT_OF_RANGE; DATA_LOSS, naming file offset and address range lost. */
 MUST_CHECK enum mcomp_status snapshot_reader_read(struct snapshot_reader *reader, uint64_t address, uint64_t length, void *buf, struct err *err);
@@ -67,6 +73,12 @@ MUST_CHECK enum mcomp_status snapshot_reader_read(struct snapshot_reader *reader
 /** The first window that has a chunk and ends after address: its first address (which may lie before `address`), or UINT64_MAX. For walking without
  *  reading zeros; chunk_window_bytes() is its length. Errors: DATA_LOSS as of read. */
 MUST_CHECK enum mcomp_status snapshot_reader_next(struct snapshot_reader *reader, uint64_t address, uint64_t *found, struct err *err);
+
+/** The pages that the window at `window` (its first address) stores: bit i of *pages is page i; 0: none, all are zero. They stand at *data one behind the
+ *  other, in room, which is the caller's and has SNAPSHOT_ROOM_BYTES: so they are copied once, out of the file. Errors: as of read. */
+#define SNAPSHOT_ROOM_BYTES (SNAPSHOT_CHUNK_BYTES + 64u)
+MUST_CHECK enum mcomp_status snapshot_reader_pages(struct snapshot_reader *reader, uint64_t window, uint8_t room[SNAPSHOT_ROOM_BYTES], uint64_t *pages,
+                                                   const uint8_t **data, struct err *err);
 
 /** One problem of a file. */
 struct snapshot_problem {

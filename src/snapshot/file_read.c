@@ -6,6 +6,8 @@
 
 #include "snapshot/reader.h"
 
+_Static_assert(SNAPSHOT_ROOM_BYTES == FORMAT_CHUNK_RECORD_BYTES_MAX, "room for a chunk's record, or for its pages");
+
 static enum mcomp_status open_parts(struct snapshot_reader *reader, struct err *err)
 {
     enum mcomp_status status = reader_read_trailer(reader, err);
@@ -42,6 +44,27 @@ enum mcomp_status snapshot_reader_open(struct snapshot_reader **out, const char 
     }
     *out = reader;
     return MCOMP_OK;
+}
+
+enum mcomp_status snapshot_reader_open_fitting(struct snapshot_reader **reader, const char *path, uint64_t grid_bytes, struct err *err)
+{
+    enum mcomp_status code = snapshot_reader_open(reader, path, err);
+    if (code != MCOMP_OK)
+        return err_wrap(err, code, "restore from %s", path);
+    uint64_t array = snapshot_reader_grid_bytes(*reader);
+    if (array <= grid_bytes)
+        return MCOMP_OK;
+    snapshot_reader_close(*reader);
+    *reader = NULL;
+    return err_set(err, MCOMP_OUT_OF_RANGE,
+                   "restore from %s: its array of %" PRIu64 " bytes does not fit into this grid of %" PRIu64
+                   ": raise segment_size or nodes in mcomp.cfg",
+                   path, array, grid_bytes);
+}
+
+uint64_t snapshot_reader_identity(const struct snapshot_reader *reader)
+{
+    return (uint64_t)reader->trailer.header_crc << 32 | reader->trailer.index_crc;
 }
 
 void snapshot_reader_close(struct snapshot_reader *reader)
@@ -169,6 +192,31 @@ enum mcomp_status snapshot_reader_read(struct snapshot_reader *reader, uint64_t 
         out += now;
         length -= now;
     }
+    return MCOMP_OK;
+}
+
+enum mcomp_status snapshot_reader_pages(struct snapshot_reader *reader, uint64_t window, uint8_t room[SNAPSHOT_ROOM_BYTES], uint64_t *pages,
+                                        const uint8_t **data, struct err *err)
+{
+    struct reader_entry entry;
+    bool found;
+    *pages = 0;
+    *data = room;
+    enum mcomp_status status = reader_find_chunk(reader, window, &entry, &found, err);
+    if (status != MCOMP_OK || !found || entry.address != window)
+        return status;
+    uint8_t *own = reader->raw;
+    reader->raw = room;
+    status = load_entry(reader, &entry, err);
+    reader->raw = own;
+    reader->window = UINT64_MAX; /* its data is the caller's */
+    if (status != MCOMP_OK)
+        return status;
+    *pages = reader->window_pages;
+    if (reader->window_data == reader->opener.unpacked)
+        memcpy(room, reader->window_data, (size_t)__builtin_popcountll(*pages) * SNAPSHOT_PAGE_BYTES);
+    else
+        *data = reader->window_data;
     return MCOMP_OK;
 }
 

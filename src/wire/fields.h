@@ -20,12 +20,16 @@ enum {
     TAG_WRITE = WIRE_TAG_BYTES(10),
     TAG_FETCH_ADD = WIRE_TAG_BYTES(11),
     TAG_COMPARE_AND_SWAP = WIRE_TAG_BYTES(12),
+    TAG_RESTORE_DATA_LOW = 0x8a, /* bytes field 17: a tag of two bytes */
+    TAG_RESTORE_DATA_HIGH = 0x01,
     /* inside the operations and results */
     TAG_VARINT_1 = WIRE_TAG_VARINT(1),
     TAG_VARINT_2 = WIRE_TAG_VARINT(2),
     TAG_VARINT_3 = WIRE_TAG_VARINT(3),
+    TAG_VARINT_4 = WIRE_TAG_VARINT(4),
     TAG_BYTES_1 = WIRE_TAG_BYTES(1),
-    TAG_BYTES_2 = WIRE_TAG_BYTES(2)
+    TAG_BYTES_2 = WIRE_TAG_BYTES(2),
+    TAG_BYTES_5 = WIRE_TAG_BYTES(5)
 };
 
 /** A scalar field takes no bytes when it is zero, as proto3 has it. */

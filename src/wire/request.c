@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** Requests: encoders for the client, the decoder for the server. */
+#include "base/crc32c.h"
+#include "base/le.h"
 #include "wire/fields.h"
 #include "wire/wire.h"
 
@@ -51,9 +53,60 @@ uint8_t *wire_put_compare_and_swap(uint8_t *out, uint64_t id, uint32_t timeout_m
     return field_put(out, TAG_VARINT_3, desired);
 }
 
+uint32_t wire_restore_crc(uint64_t address, uint64_t zeros, const void *data, uint64_t data_bytes)
+{
+    uint8_t head[16];
+    le64_put(head, address);
+    le64_put(head + 8, zeros);
+    return crc32c(crc32c(0, head, sizeof head), data, data_bytes);
+}
+
+uint8_t *wire_put_restore_data_header(uint8_t *out, uint64_t id, uint32_t timeout_ms, const struct wire_restore_data *restore, uint64_t data_bytes)
+{
+    uint64_t op_bytes = field_size(restore->restore_id) + field_size(restore->address) + field_size(restore->zeros) + field_size(restore->crc32c) +
+                        bytes_field_header_size(data_bytes) + data_bytes;
+    out = varint_put(out, envelope_size(id, timeout_ms) + 2 + varint_size(op_bytes) + op_bytes);
+    out = field_put(out, TAG_ID, id);
+    out = field_put(out, TAG_TIMEOUT, timeout_ms);
+    *out++ = TAG_RESTORE_DATA_LOW;
+    out = length_put(out, TAG_RESTORE_DATA_HIGH, op_bytes);
+    out = field_put(out, TAG_VARINT_1, restore->restore_id);
+    out = field_put(out, TAG_VARINT_2, restore->address);
+    out = field_put(out, TAG_VARINT_3, restore->zeros);
+    out = field_put(out, TAG_VARINT_4, restore->crc32c);
+    return data_bytes ? length_put(out, TAG_BYTES_5, data_bytes) : out;
+}
+
 /* ---- decoding ---- */
 
-/** The operations of the fast decoder consist of scalars 1, 2, 3 and, for Write, of bytes 2. false: some other shape. */
+/** RestoreData: scalars 1 to 4 and bytes 5. false: some other shape. */
+static bool decode_restore_data(struct wire_request *request, struct field_cursor *in)
+{
+    uint64_t scalar[5] = {0};
+    request->op = WIRE_OP_RESTORE_DATA;
+    request->length = 0;
+    while (in->at < in->end) {
+        uint8_t tag = *in->at++;
+        if (tag == TAG_BYTES_5) {
+            struct field_cursor data;
+            if (!cursor_bytes(in, &data))
+                return false;
+            request->data = data.at;
+            request->length = (uint64_t)(data.end - data.at);
+            continue;
+        }
+        unsigned number = tag >> 3;
+        if ((tag & 7) != 0 || number == 0 || number > 4 || !cursor_varint(in, &scalar[number]))
+            return false;
+    }
+    request->operand = scalar[1];
+    request->address = scalar[2];
+    request->desired = scalar[3];
+    request->crc32c = (uint32_t)scalar[4];
+    return scalar[4] <= UINT32_MAX;
+}
+
+/** The operations of the fast decoder but RestoreData consist of scalars 1, 2, 3 and, for Write, of bytes 2. false: some other shape. */
 static bool decode_operation(struct wire_request *request, enum wire_op op, struct field_cursor *in)
 {
     uint64_t scalar[4] = {0};
@@ -120,6 +173,12 @@ static bool decode_fast(struct wire_request *request, const uint8_t *body, size_
             continue;
         }
         struct field_cursor op_bytes;
+        if (tag == TAG_RESTORE_DATA_LOW && in.at < in.end && *in.at == TAG_RESTORE_DATA_HIGH) {
+            in.at++;
+            if (request->op != WIRE_OP_NONE || !cursor_bytes(&in, &op_bytes) || !decode_restore_data(request, &op_bytes))
+                return false;
+            continue;
+        }
         enum wire_op op = op_of_tag(tag);
         if (op == WIRE_OP_NONE || request->op != WIRE_OP_NONE || !cursor_bytes(&in, &op_bytes) ||
             !decode_operation(request, op, &op_bytes))
@@ -146,6 +205,64 @@ bool wire_request_decode(struct wire_request *request, const uint8_t *body, size
     return wire_request_decode_generated(request, body, bytes, arena);
 }
 
+/** The operation of an unpacked request. */
+static void take_operation(struct wire_request *request, Mcomp__V1__Request *full)
+{
+    switch (full->op_case) {
+    case MCOMP__V1__REQUEST__OP_READ:
+        request->op = WIRE_OP_READ;
+        request->address = full->read->address;
+        request->length = full->read->length;
+        return;
+    case MCOMP__V1__REQUEST__OP_WRITE:
+        request->op = WIRE_OP_WRITE;
+        request->address = full->write->address;
+        request->length = full->write->data.len;
+        request->data = full->write->data.data;
+        return;
+    case MCOMP__V1__REQUEST__OP_FETCH_ADD:
+        request->op = WIRE_OP_FETCH_ADD;
+        request->address = full->fetch_add->address;
+        request->operand = full->fetch_add->delta;
+        return;
+    case MCOMP__V1__REQUEST__OP_COMPARE_AND_SWAP:
+        request->op = WIRE_OP_COMPARE_AND_SWAP;
+        request->address = full->compare_and_swap->address;
+        request->operand = full->compare_and_swap->expected;
+        request->desired = full->compare_and_swap->desired;
+        return;
+    case MCOMP__V1__REQUEST__OP_RESTORE_DATA:
+        request->op = WIRE_OP_RESTORE_DATA;
+        request->operand = full->restore_data->restore_id;
+        request->address = full->restore_data->address;
+        request->desired = full->restore_data->zeros;
+        request->crc32c = full->restore_data->crc32c;
+        request->length = full->restore_data->data.len;
+        request->data = full->restore_data->data.data;
+        return;
+    case MCOMP__V1__REQUEST__OP_HELLO:
+        request->op = WIRE_OP_HELLO;
+        break;
+    case MCOMP__V1__REQUEST__OP_MULTI:
+        request->op = WIRE_OP_MULTI;
+        break;
+    case MCOMP__V1__REQUEST__OP_STATUS:
+        request->op = WIRE_OP_STATUS;
+        break;
+    case MCOMP__V1__REQUEST__OP_RESTORE_BEGIN:
+        request->op = WIRE_OP_RESTORE_BEGIN;
+        request->length = 0;
+        break;
+    case MCOMP__V1__REQUEST__OP_RESTORE_END:
+        request->op = WIRE_OP_RESTORE_END;
+        request->length = 0;
+        break;
+    default:
+        return;
+    }
+    request->full = full;
+}
+
 bool wire_request_decode_generated(struct wire_request *request, const uint8_t *body, size_t bytes, struct arena *arena)
 {
     *request = (struct wire_request){0};
@@ -159,41 +276,6 @@ bool wire_request_decode_generated(struct wire_request *request, const uint8_t *
     request->id = full->id;
     request->timeout_ms = full->timeout_ms;
     request->length = ATOMIC_WORD_BYTES;
-    switch (full->op_case) {
-    case MCOMP__V1__REQUEST__OP_READ:
-        request->op = WIRE_OP_READ;
-        request->address = full->read->address;
-        request->length = full->read->length;
-        break;
-    case MCOMP__V1__REQUEST__OP_WRITE:
-        request->op = WIRE_OP_WRITE;
-        request->address = full->write->address;
-        request->length = full->write->data.len;
-        request->data = full->write->data.data;
-        break;
-    case MCOMP__V1__REQUEST__OP_FETCH_ADD:
-        request->op = WIRE_OP_FETCH_ADD;
-        request->address = full->fetch_add->address;
-        request->operand = full->fetch_add->delta;
-        break;
-    case MCOMP__V1__REQUEST__OP_COMPARE_AND_SWAP:
-        request->op = WIRE_OP_COMPARE_AND_SWAP;
-        request->address = full->compare_and_swap->address;
-        request->operand = full->compare_and_swap->expected;
-        request->desired = full->compare_and_swap->desired;
-        break;
-    case MCOMP__V1__REQUEST__OP_HELLO:
-        request->op = WIRE_OP_HELLO;
-        break;
-    case MCOMP__V1__REQUEST__OP_MULTI:
-        request->op = WIRE_OP_MULTI;
-        break;
-    case MCOMP__V1__REQUEST__OP_STATUS:
-        request->op = WIRE_OP_STATUS;
-        break;
-    default:
-        break;
-    }
-    request->full = request->op == WIRE_OP_HELLO || request->op == WIRE_OP_MULTI || request->op == WIRE_OP_STATUS ? full : NULL;
+    take_operation(request, full);
     return true;
 }

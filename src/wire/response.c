@@ -156,6 +156,15 @@ static void take_result(struct wire_response *response, Mcomp__V1__Response *ful
     case MCOMP__V1__RESPONSE__RESULT_NODE_STATUS:
         response->result = WIRE_OP_STATUS;
         break;
+    case MCOMP__V1__RESPONSE__RESULT_RESTORE_BEGIN:
+        response->result = WIRE_OP_RESTORE_BEGIN;
+        break;
+    case MCOMP__V1__RESPONSE__RESULT_RESTORE_DATA:
+        response->result = WIRE_OP_RESTORE_DATA;
+        break;
+    case MCOMP__V1__RESPONSE__RESULT_RESTORE_END:
+        response->result = WIRE_OP_RESTORE_END;
+        break;
     default: /* WrongNode, or nothing */
         break;
     }

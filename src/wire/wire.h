@@ -2,8 +2,9 @@
 /** Frames and messages of mcomp.proto in the form that loops work with.
  *
  *  The generated protobuf-c code defines what is right. Read, Write, FetchAdd and CompareAndSwap, and their results, also have a codec
- *  of their own here, because generated code took longer than the rest of the server for them (docs/performance.md); whatever does not have the
- *  plain shape goes to the generated code, and a fuzz target holds the two against each other. */
+ *  of their own here, because generated code took longer than the rest of the server for them (docs/performance.md), and so has RestoreData,
+ *  whose data it would copy; whatever does not have the plain shape goes to the generated code, and a fuzz target holds the two against each
+ *  other. */
 #ifndef WIRE_WIRE_H
 #define WIRE_WIRE_H
 
@@ -40,6 +41,9 @@ enum wire_op {
     WIRE_OP_COMPARE_AND_SWAP,
     WIRE_OP_MULTI,
     WIRE_OP_STATUS,
+    WIRE_OP_RESTORE_BEGIN,
+    WIRE_OP_RESTORE_DATA,
+    WIRE_OP_RESTORE_END,
     WIRE_OP_COUNT
 };
 
@@ -49,11 +53,12 @@ struct wire_request {
     uint32_t timeout_ms;
     enum wire_op op;
     uint64_t address;
-    uint64_t length;       /* READ: wanted; WRITE: of data; FETCH_ADD, COMPARE_AND_SWAP: 8 */
-    const uint8_t *data;   /* WRITE */
-    uint64_t operand;      /* FETCH_ADD: delta; COMPARE_AND_SWAP: expected */
-    uint64_t desired;      /* COMPARE_AND_SWAP */
-    Mcomp__V1__Request *full; /* HELLO, MULTI, STATUS; NULL else */
+    uint64_t length;       /* READ: wanted; WRITE, RESTORE_DATA: of data; FETCH_ADD, COMPARE_AND_SWAP: 8 */
+    const uint8_t *data;   /* WRITE, RESTORE_DATA */
+    uint64_t operand;      /* FETCH_ADD: delta; COMPARE_AND_SWAP: expected; RESTORE_DATA: restore_id */
+    uint64_t desired;      /* COMPARE_AND_SWAP; RESTORE_DATA: zeros */
+    uint32_t crc32c;       /* RESTORE_DATA */
+    Mcomp__V1__Request *full; /* HELLO, MULTI, STATUS, RESTORE_BEGIN, RESTORE_END; NULL else */
 };
 
 /** Decode the message of a frame. false: malformed, far too many parts, or out of memory; then id is set when it could be read, else 0. */
@@ -70,6 +75,18 @@ uint8_t *wire_put_read(uint8_t *out, uint64_t id, uint32_t timeout_ms, uint64_t 
 uint8_t *wire_put_write_header(uint8_t *out, uint64_t id, uint32_t timeout_ms, uint64_t address, uint64_t data_bytes);
 uint8_t *wire_put_fetch_add(uint8_t *out, uint64_t id, uint32_t timeout_ms, uint64_t address, uint64_t delta);
 uint8_t *wire_put_compare_and_swap(uint8_t *out, uint64_t id, uint32_t timeout_ms, uint64_t address, uint64_t expected, uint64_t desired);
+
+/** The fields of a RestoreData but its data. */
+struct wire_restore_data {
+    uint64_t restore_id, address;
+    uint64_t zeros;  /* bytes */
+    uint32_t crc32c; /* wire_restore_crc() */
+};
+
+uint8_t *wire_put_restore_data_header(uint8_t *out, uint64_t id, uint32_t timeout_ms, const struct wire_restore_data *restore, uint64_t data_bytes);
+
+/** What RestoreData.crc32c must be. */
+uint32_t wire_restore_crc(uint64_t address, uint64_t zeros, const void *data, uint64_t data_bytes);
 
 /** Bytes of the whole frame of any message, and the frame itself (room for that many bytes). For what has no encoder of its own. */
 size_t wire_message_frame_bytes(const ProtobufCMessage *message);
@@ -93,7 +110,7 @@ struct wire_response {
     uint64_t data_bytes;
     uint64_t value;           /* FETCH_ADD: before; COMPARE_AND_SWAP: found */
     bool swapped;
-    Mcomp__V1__Response *full; /* HELLO, MULTI, STATUS results and WrongNode; NULL else */
+    Mcomp__V1__Response *full; /* HELLO, MULTI, STATUS, RESTORE_… results and WrongNode; NULL else */
 };
 
 bool wire_response_decode(struct wire_response *response, const uint8_t *body, size_t bytes, struct arena *arena);

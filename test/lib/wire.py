@@ -22,11 +22,13 @@ COUNT = {1: ("count", "uint"), 2: ("errors", "uint"), 3: ("bytes", "uint")}
 SCHEMA = {
     "Request": {1: ("id", "uint"), 2: ("timeout_ms", "uint"), 8: ("hello", "Hello"), 9: ("read", "Read"), 10: ("write", "Write"),
                 11: ("fetch_add", "FetchAdd"), 12: ("compare_and_swap", "CompareAndSwap"), 13: ("multi", "Multi"),
-                14: ("status", "StatusQuery")},
+                14: ("status", "StatusQuery"), 16: ("restore_begin", "RestoreBegin"), 17: ("restore_data", "RestoreData"),
+                18: ("restore_end", "RestoreEnd")},
     "Response": {1: ("id", "uint"), 2: ("status", "uint"), 3: ("message", "string"), 8: ("hello", "HelloResult"),
                  9: ("read", "ReadResult"), 10: ("write", "WriteResult"), 11: ("fetch_add", "FetchAddResult"),
                  12: ("compare_and_swap", "CompareAndSwapResult"), 13: ("multi", "MultiResult"),
-                 14: ("node_status", "StatusResult"), 15: ("wrong_node", "WrongNode")},
+                 14: ("node_status", "StatusResult"), 15: ("wrong_node", "WrongNode"), 16: ("restore_begin", "RestoreBeginResult"),
+                 17: ("restore_data", "RestoreDataResult"), 18: ("restore_end", "RestoreEndResult")},
     "Hello": {1: ("protocol_version", "uint"), 2: ("grid", "string"), 3: ("segment_size", "uint"), 4: ("nodes", "uint"),
               5: ("node_plus_one", "uint"), 6: ("client", "string")},
     "HelloResult": {1: ("protocol_version", "uint"), 2: ("grid", "string"), 3: ("segment_size", "uint"), 4: ("nodes", "uint"),
@@ -51,9 +53,16 @@ SCHEMA = {
         17: ("write", "OperationCount"), 18: ("fetch_add", "OperationCount"), 19: ("compare_and_swap", "OperationCount"),
         20: ("multi", "OperationCount"), 21: ("other", "OperationCount"), 24: ("jobs_handed_to_workers", "uint"),
         25: ("jobs_waiting", "uint"), 26: ("bytes_in", "uint"), 27: ("bytes_out", "uint"), 28: ("buffered_in", "uint"),
-        29: ("buffered_out", "uint"), 30: ("oplog_lines", "uint"), 31: ("oplog_dropped", "uint")},
+        29: ("buffered_out", "uint"), 30: ("oplog_lines", "uint"), 31: ("oplog_dropped", "uint"), 32: ("restore_state", "uint"),
+        33: ("restore_id", "uint"), 34: ("restore_file", "uint"), 35: ("restore_round", "uint")},
     "OperationCount": COUNT,
     "WrongNode": {1: ("node", "uint"), 2: ("address", "string")},
+    "RestoreBegin": {1: ("restore_id", "uint"), 2: ("file", "uint"), 3: ("round", "uint")},
+    "RestoreBeginResult": {},
+    "RestoreData": {1: ("restore_id", "uint"), 2: ("address", "uint"), 3: ("zeros", "uint"), 4: ("crc32c", "uint"), 5: ("data", "bytes")},
+    "RestoreDataResult": {},
+    "RestoreEnd": {1: ("restore_id", "uint"), 2: ("phase", "uint")},
+    "RestoreEndResult": {},
 }
 ZERO = {"uint": 0, "bool": False, "fixed32": 0, "fixed64": 0, "string": "", "bytes": b""}
 WIRE_TYPE = {"uint": VARINT, "bool": VARINT, "fixed32": FIXED32, "fixed64": FIXED64}

@@ -41,6 +41,13 @@ static inline void wire_compare_request(const uint8_t *body, size_t bytes, struc
         WIRE_SAME(fast.operand, slow.operand);
     if (fast.op == WIRE_OP_COMPARE_AND_SWAP)
         WIRE_SAME(fast.desired, slow.desired);
+    if (fast.op == WIRE_OP_RESTORE_DATA) {
+        WIRE_SAME(fast.address, slow.address);
+        WIRE_SAME(fast.operand, slow.operand);
+        WIRE_SAME(fast.desired, slow.desired);
+        WIRE_SAME(fast.crc32c, slow.crc32c);
+        wire_same_bytes(fast.data, fast.length, slow.data, slow.length);
+    }
 }
 
 static inline void wire_compare_response(const uint8_t *body, size_t bytes, struct arena *arena)
