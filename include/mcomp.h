@@ -154,6 +154,14 @@ struct mcomp_operation_count {
     uint64_t count, errors, bytes;
 };
 
+/** Whether a restore keeps a node from serving its bytes, as RestoreState of mcomp.proto. */
+enum mcomp_restore_state {
+    MCOMP_RESTORE_STATE_NONE = 0, /* none does */
+    MCOMP_RESTORE_STATE_BEGUN = 1, /* no byte has been changed yet */
+    MCOMP_RESTORE_STATE_PART = 2,
+    MCOMP_RESTORE_STATE_COMPLETE = 3
+};
+
 /** State of one node as it tells it; fields as in message StatusResult of mcomp.proto. */
 struct mcomp_node_status {
     uint32_t node;
@@ -166,6 +174,9 @@ struct mcomp_node_status {
     uint64_t jobs_handed_to_workers;
     uint32_t jobs_waiting;
     uint64_t bytes_in, bytes_out, buffered_in, buffered_out, oplog_lines, oplog_dropped;
+    enum mcomp_restore_state restore_state;
+    uint64_t restore_id, restore_file; /* of the restore under way, or of the last */
+    uint32_t restore_round;
 };
 
 /** Ask one node for its state. */
@@ -225,6 +236,38 @@ MCOMP_API MCOMP_MUST_CHECK enum mcomp_status mcomp_queue_compare_and_swap(struct
 /** The array of ranges is copied; the buffers are not. */
 MCOMP_API MCOMP_MUST_CHECK enum mcomp_status mcomp_queue_multi(struct mcomp_queue *queue, const struct mcomp_range *ranges, size_t count,
                                                                uint32_t timeout_ms, mcomp_callback callback, void *arg, struct mcomp_error *error);
+
+/* ---- restoring a snapshot into the grid ----
+ *
+ * The steps of `mcomp snapshot restore`, for programs that do the same. They replace all bytes of the grid, and from the first step to the last its
+ * nodes refuse everybody else: begin on each node; data until every byte was named, in any order, as many at once as one likes; when all
+ * have succeeded, end with MCOMP_RESTORE_COMPLETE on each node; when all of those have succeeded, with MCOMP_RESTORE_SERVE. docs/protocol.md tells what
+ * holds when a step fails. Each step may be repeated, and the library does so when a connection is lost. */
+
+/** Which restore it is, the same on all nodes. */
+struct mcomp_restore {
+    uint64_t id;    /* random, not 0, another one for each attempt */
+    uint64_t file;  /* tells the file from others */
+    uint32_t round; /* the snapshot's */
+};
+
+enum mcomp_restore_phase { MCOMP_RESTORE_COMPLETE = 1, MCOMP_RESTORE_SERVE = 2 };
+
+/** Close a node. As long as no data was sent, closing the queue opens it again. UNAVAILABLE: another restore, or a snapshot, was under way to the end
+ *  of the time-out. */
+MCOMP_API MCOMP_MUST_CHECK enum mcomp_status mcomp_queue_restore_begin(struct mcomp_queue *queue, uint32_t node, const struct mcomp_restore *restore,
+                                                                       uint32_t timeout_ms, mcomp_callback callback, void *arg,
+                                                                       struct mcomp_error *error);
+/** Store data at [address, address+length) and `zeros` zeros behind it (at most 16 MiB): all multiples of 4096, together on one node.
+ *  FAILED_PRECONDITION: the node is not in this restore (any more); DATA_LOSS: the data was changed on its way. Longer data than one message
+ *  holds is cut. */
+MCOMP_API MCOMP_MUST_CHECK enum mcomp_status mcomp_queue_restore_data(struct mcomp_queue *queue, uint64_t restore_id, uint64_t address, const void *data,
+                                                                      size_t length, uint64_t zeros, uint32_t timeout_ms, mcomp_callback callback,
+                                                                      void *arg, struct mcomp_error *error);
+/** FAILED_PRECONDITION: a byte of the node was not named (COMPLETE), or the node is not complete (SERVE). */
+MCOMP_API MCOMP_MUST_CHECK enum mcomp_status mcomp_queue_restore_end(struct mcomp_queue *queue, uint32_t node, uint64_t restore_id,
+                                                                     enum mcomp_restore_phase phase, uint32_t timeout_ms, mcomp_callback callback,
+                                                                     void *arg, struct mcomp_error *error);
 
 /** Version of the library, "0.1.0". */
 MCOMP_API const char *mcomp_version(void);

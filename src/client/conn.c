@@ -131,7 +131,7 @@ static void sort_out(struct conn *conn, struct piece *piece, const struct piece 
     conn->under_way_bytes -= piece->length;
     if (piece->state == PIECE_GHOST)
         slots_give(&conn->queue->slots, piece);
-    else if (piece == partly || (!faulty && op_changes_nothing(piece))) /* the node cannot have obeyed half a frame */
+    else if (piece == partly || (!faulty && op_may_repeat(piece))) /* the node cannot have obeyed half a frame */
         conn_prepend(conn, piece);
     else
         op_piece_failed(piece, MCOMP_MAYBE, why);

@@ -62,18 +62,18 @@ struct piece {
     uint64_t id; /* on the wire: index << ID_GENERATION_BITS | generation */
     uint64_t length; /* bytes of the grid */
     union {
-        uint64_t address;     /* READ, WRITE, FETCH_ADD, COMPARE_AND_SWAP */
+        uint64_t address;     /* READ, WRITE, FETCH_ADD, COMPARE_AND_SWAP, RESTORE_DATA; RESTORE_BEGIN: round */
         uint64_t frame_bytes; /* MULTI */
         uint64_t sent_ns;     /* STATUS */
     };
     union {
-        uint8_t *data;  /* READ, WRITE: caller's */
+        uint8_t *data;  /* READ, WRITE, RESTORE_DATA: caller's */
         uint8_t *frame; /* MULTI, while it is being sent: owned; else NULL */
         struct mcomp_node_status *status; /* STATUS: caller's */
     };
     union {
         struct {
-            uint64_t operand, desired; /* FETCH_ADD, COMPARE_AND_SWAP */
+            uint64_t operand, desired; /* FETCH_ADD, COMPARE_AND_SWAP; RESTORE_…: its id, and file, zeros, phase */
         };
         struct {
             uint64_t skip; /* MULTI: with first and length a slice of the operation's parts */
@@ -82,8 +82,10 @@ struct piece {
         };
     };
     uint32_t batch_at, batch_bytes; /* while a batch is made: place in queue->batch */
+    uint32_t crc32c;                /* RESTORE_DATA, if has_crc */
     uint8_t state;                  /* enum piece_state */
     uint8_t kind;                   /* enum wire_op */
+    bool has_crc;
 };
 
 #define PIECE_ALIGN 64u
@@ -167,9 +169,9 @@ struct submission {
     enum wire_op kind;
     uint64_t address, length;
     void *data;
-    uint64_t operand, desired;
+    uint64_t operand, desired; /* as in struct piece */
     struct multi *multi;  /* MULTI; owned by the operation on OK, else by the caller */
-    uint32_t node;        /* STATUS */
+    uint32_t node;        /* STATUS, RESTORE_BEGIN, RESTORE_END */
     uint32_t timeout_ms;  /* for messages */
     uint64_t deadline_ns; /* NEVER: none */
     mcomp_callback callback;
@@ -205,6 +207,18 @@ static inline bool op_changes_nothing(const struct piece *piece)
     return piece->kind == WIRE_OP_READ || piece->kind == WIRE_OP_STATUS || (piece->kind == WIRE_OP_MULTI && !piece->writes);
 }
 
+/** May be sent again though it may have been obeyed: it changes nothing, or the second time changes nothing. */
+static inline bool op_may_repeat(const struct piece *piece)
+{
+    return op_changes_nothing(piece) || piece->kind == WIRE_OP_RESTORE_BEGIN || piece->kind == WIRE_OP_RESTORE_DATA || piece->kind == WIRE_OP_RESTORE_END;
+}
+
+/** Is it about a node, and about no range of bytes? */
+static inline bool op_has_no_range(uint8_t kind)
+{
+    return kind == WIRE_OP_STATUS || kind == WIRE_OP_RESTORE_BEGIN || kind == WIRE_OP_RESTORE_END;
+}
+
 static inline struct split_slice piece_slice(const struct piece *piece)
 {
     return (struct split_slice){piece->first, piece->skip, piece->length};
@@ -222,6 +236,11 @@ bool multi_encode(struct piece *piece, uint32_t timeout_ms, struct arena *arena)
 
 /** Bring the data of an answer to its places. false: it does not fit the request. */
 bool multi_take_result(const struct piece *piece, const Mcomp__V1__MultiResult *result);
+
+/* restore.c */
+
+/** Encode a RESTORE_BEGIN, RESTORE_END, or what stands before the data of a RESTORE_DATA. Returns the end. */
+uint8_t *restore_encode(uint8_t *out, struct piece *piece, uint32_t timeout_ms);
 
 void node_status_take(struct mcomp_node_status *status, uint32_t node, const Mcomp__V1__StatusResult *result);
 
@@ -416,6 +435,9 @@ struct mcomp_queue {
     struct arena receive_arena, send_arena;
     struct mcomp_error error; /* of the callback under way */
 };
+
+/** Accept what is checked already, with a time-out from now. Errors: as op_submit(). */
+MUST_CHECK enum mcomp_status queue_submit(struct mcomp_queue *queue, struct submission *wanted, uint32_t timeout_ms, struct mcomp_error *error);
 
 /** Memory of an operation, zeroed; NULL: none. */
 struct op *queue_take_op(struct mcomp_queue *queue);

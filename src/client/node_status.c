@@ -13,6 +13,21 @@ static struct mcomp_operation_count operation_count(const Mcomp__V1__OperationCo
     return (struct mcomp_operation_count){.count = from->count, .errors = from->errors, .bytes = from->bytes};
 }
 
+/** A state that this version does not know is one in which the node serves nobody. */
+static enum mcomp_restore_state restore_state(Mcomp__V1__RestoreState state)
+{
+    switch (state) {
+    case MCOMP__V1__RESTORE_STATE__RESTORE_STATE_UNSPECIFIED:
+        return MCOMP_RESTORE_STATE_NONE;
+    case MCOMP__V1__RESTORE_STATE__RESTORE_STATE_BEGUN:
+        return MCOMP_RESTORE_STATE_BEGUN;
+    case MCOMP__V1__RESTORE_STATE__RESTORE_STATE_COMPLETE:
+        return MCOMP_RESTORE_STATE_COMPLETE;
+    default:
+        return MCOMP_RESTORE_STATE_PART;
+    }
+}
+
 void node_status_take(struct mcomp_node_status *status, uint32_t node, const Mcomp__V1__StatusResult *result)
 {
     *status = (struct mcomp_node_status){
@@ -41,6 +56,10 @@ void node_status_take(struct mcomp_node_status *status, uint32_t node, const Mco
         .buffered_out = result->buffered_out,
         .oplog_lines = result->oplog_lines,
         .oplog_dropped = result->oplog_dropped,
+        .restore_state = restore_state(result->restore_state),
+        .restore_id = result->restore_id,
+        .restore_file = result->restore_file,
+        .restore_round = result->restore_round,
     };
     text_escape(status->server, sizeof status->server, result->server, strlen(result->server));
 }

@@ -133,12 +133,20 @@ static bool add_chains(struct op *op, const struct multi *multi)
     return true;
 }
 
-static bool add_status_query(struct op *op, const struct submission *wanted)
+/** One request to one node, whatever it is about. */
+static bool add_single(struct op *op, const struct submission *wanted, uint32_t node)
 {
-    struct piece *piece = new_piece(op, wanted->node);
+    struct piece *piece = new_piece(op, node);
     if (!piece)
         return false;
-    piece->status = wanted->data;
+    piece->address = wanted->address;
+    piece->length = wanted->length;
+    if (wanted->kind == WIRE_OP_STATUS)
+        piece->status = wanted->data;
+    else
+        piece->data = wanted->data;
+    piece->operand = wanted->operand;
+    piece->desired = wanted->desired;
     conn_append(piece->conn, piece);
     return true;
 }
@@ -149,7 +157,11 @@ static bool add_pieces(struct op *op, const struct submission *wanted)
     case WIRE_OP_MULTI:
         return add_chains(op, wanted->multi);
     case WIRE_OP_STATUS:
-        return add_status_query(op, wanted);
+    case WIRE_OP_RESTORE_BEGIN:
+    case WIRE_OP_RESTORE_END:
+        return add_single(op, wanted, wanted->node);
+    case WIRE_OP_RESTORE_DATA:
+        return add_single(op, wanted, split_node(op->queue->grid->config.segment_size, wanted->address));
     default:
         return add_range(op, wanted);
     }
@@ -219,8 +231,10 @@ struct piece *op_cut(struct piece *piece, uint64_t bytes)
     } else {
         front->address = piece->address;
         front->data = piece->data;
+        front->operand = piece->operand; /* of a RESTORE_DATA; the zeros stay behind the last */
         piece->address += bytes;
         piece->data += bytes;
+        piece->has_crc = false;
     }
     piece->length -= bytes;
     return front;
@@ -278,7 +292,7 @@ static void note_status(struct op *op, const struct conn *conn, const struct err
 
 static void note_outcome(struct op *op, const struct piece *piece, enum mcomp_outcome outcome)
 {
-    if (!op->failure || piece->kind == WIRE_OP_STATUS)
+    if (!op->failure || op_has_no_range(piece->kind) || piece->length == 0)
         return;
     struct span_notes *notes = &op->failure->notes;
     if (piece->kind != WIRE_OP_MULTI) {

@@ -224,14 +224,17 @@ static uint64_t deadline_ns(const struct mcomp_queue *queue, uint32_t timeout_ms
     return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec + queue->tick_ns + timeout_ns;
 }
 
-static enum mcomp_status submit(struct mcomp_queue *queue, struct submission *wanted, uint32_t timeout_ms, struct mcomp_error *error)
+enum mcomp_status queue_submit(struct mcomp_queue *queue, struct submission *wanted, uint32_t timeout_ms, struct mcomp_error *error)
 {
-    enum mcomp_status status = op_check(queue->grid, wanted, error);
-    if (status != MCOMP_OK)
-        return status;
     wanted->timeout_ms = grid_timeout_ms(queue->grid, timeout_ms);
     wanted->deadline_ns = deadline_ns(queue, wanted->timeout_ms);
     return op_submit(queue, wanted, error);
+}
+
+static enum mcomp_status submit(struct mcomp_queue *queue, struct submission *wanted, uint32_t timeout_ms, struct mcomp_error *error)
+{
+    enum mcomp_status status = op_check(queue->grid, wanted, error);
+    return status == MCOMP_OK ? queue_submit(queue, wanted, timeout_ms, error) : status;
 }
 
 enum mcomp_status mcomp_queue_read(struct mcomp_queue *queue, uint64_t address, void *buffer, size_t length, uint32_t timeout_ms,

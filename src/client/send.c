@@ -39,7 +39,8 @@ static bool has_room(const struct conn *conn, const struct batch *batch)
 /** Data that is sent from where it lies. */
 static bool is_by_reference(const struct piece *piece)
 {
-    return piece->kind == WIRE_OP_MULTI || (piece->kind == WIRE_OP_WRITE && piece->length > INLINE_BYTES);
+    bool long_data = (piece->kind == WIRE_OP_WRITE || piece->kind == WIRE_OP_RESTORE_DATA) && piece->length > INLINE_BYTES;
+    return piece->kind == WIRE_OP_MULTI || long_data;
 }
 
 static const uint8_t *reference(const struct piece *piece, size_t *bytes)
@@ -103,6 +104,11 @@ static bool add_piece(struct conn *conn, struct batch *batch, struct piece *piec
         end = put_status_query(from, piece, timeout_ms);
         piece->sent_ns = clock_mono_ns();
         break;
+    case WIRE_OP_RESTORE_BEGIN:
+    case WIRE_OP_RESTORE_DATA:
+    case WIRE_OP_RESTORE_END:
+        end = restore_encode(from, piece, timeout_ms);
+        break;
     default:
         MC_ASSERT(piece->kind == WIRE_OP_MULTI);
         if (!multi_encode(piece, timeout_ms, &queue->send_arena))
@@ -131,7 +137,10 @@ static uint64_t request_bytes(const struct conn *conn, const struct piece *piece
         struct split_slice slice = piece_slice(piece);
         return split_slice_take(piece->op->multi->parts, &slice, conn->max_message, MULTI_RANGES_MAX);
     }
-    return piece->length < conn->max_message ? piece->length : conn->max_message;
+    uint64_t most = conn->max_message;
+    if (piece->kind == WIRE_OP_RESTORE_DATA)
+        most -= most % PAGE_BYTES; /* a restore goes by pages */
+    return piece->length < most ? piece->length : most;
 }
 
 static void memory_short(struct piece *piece)
