@@ -53,11 +53,11 @@ static void ask_all(struct asked *asked, uint32_t nodes)
     }
 }
 
-static const char *state_name(enum mcomp_status outcome)
+static const char *state_name(const struct asked *asked)
 {
-    switch (outcome) {
+    switch (asked->outcome) {
     case MCOMP_OK:
-        return "up";
+        return asked->status.restore_state == MCOMP_RESTORE_STATE_NONE ? "up" : "restoring";
     case MCOMP_UNAVAILABLE:
     case MCOMP_DEADLINE_EXCEEDED:
         return "unreachable";
@@ -144,8 +144,9 @@ static bool print_table(const struct cli *cli, const struct mcomp *grid, const s
         }
         bool up = asked[i].outcome == MCOMP_OK;
         snprintf(row[COLUMN_NODE].text, TABLE_CELL_BYTES, "%" PRIu32, i);
-        snprintf(row[COLUMN_STATE].text, TABLE_CELL_BYTES, "%s", state_name(asked[i].outcome));
-        row[COLUMN_STATE].colour = up ? COLOUR_GREEN : COLOUR_RED;
+        bool serves = up && asked[i].status.restore_state == MCOMP_RESTORE_STATE_NONE;
+        snprintf(row[COLUMN_STATE].text, TABLE_CELL_BYTES, "%s", state_name(&asked[i]));
+        row[COLUMN_STATE].colour = serves ? COLOUR_GREEN : up ? COLOUR_YELLOW : COLOUR_RED;
         snprintf(row[COLUMN_ADDRESS].text, TABLE_CELL_BYTES, "%s", mcomp_node_address(grid, i));
         if (up)
             fill_up(row, &asked[i].status);
@@ -167,6 +168,21 @@ static json_t *count_json(const struct mcomp_operation_count *count)
 static void set_number(json_t *object, const char *key, uint64_t value)
 {
     json_object_set_new(object, key, output_json_number(value));
+}
+
+static const char *restore_name(enum mcomp_restore_state state)
+{
+    switch (state) {
+    case MCOMP_RESTORE_STATE_NONE:
+        return "none";
+    case MCOMP_RESTORE_STATE_BEGUN:
+        return "begun";
+    case MCOMP_RESTORE_STATE_PART:
+        return "part";
+    case MCOMP_RESTORE_STATE_COMPLETE:
+        return "complete";
+    }
+    return "unknown";
 }
 
 static void add_status(json_t *object, const struct mcomp_node_status *status)
@@ -198,13 +214,17 @@ static void add_status(json_t *object, const struct mcomp_node_status *status)
     set_number(object, "buffered_out", status->buffered_out);
     set_number(object, "oplog_lines", status->oplog_lines);
     set_number(object, "oplog_dropped", status->oplog_dropped);
+    json_object_set_new(object, "restore_state", json_string(restore_name(status->restore_state)));
+    json_object_set_new(object, "restore_id", output_json_value(status->restore_id));
+    json_object_set_new(object, "restore_file", output_json_value(status->restore_file));
+    set_number(object, "restore_round", status->restore_round);
 }
 
 static bool print_json(const struct cli *cli, const struct mcomp *grid, const struct asked *asked, uint32_t nodes)
 {
     json_t *array = json_array();
     for (uint32_t i = 0; i < nodes; i++) {
-        json_t *object = json_pack("{s:i, s:s, s:s}", "node", (int)i, "address", mcomp_node_address(grid, i), "state", state_name(asked[i].outcome));
+        json_t *object = json_pack("{s:i, s:s, s:s}", "node", (int)i, "address", mcomp_node_address(grid, i), "state", state_name(&asked[i]));
         if (!object)
             break;
         if (asked[i].outcome == MCOMP_OK)
@@ -220,15 +240,24 @@ static bool print_json(const struct cli *cli, const struct mcomp *grid, const st
 
 /* ---- the command ---- */
 
+static void tell_trouble(const struct cli *cli, const struct asked *asked)
+{
+    if (asked->outcome == MCOMP_OK)
+        cli_message(cli, "node %" PRIu32 " serves nobody until the restore of a snapshot comes to its end%s", asked->node,
+                    asked->status.restore_state == MCOMP_RESTORE_STATE_COMPLETE ? "; its own bytes are all there" : "");
+    else
+        cli_message(cli, "%s", asked->error.text);
+}
+
 /** Say what is wrong with each node that is not up. Unreachable outweighs all else. */
 static enum cli_exit judge(const struct cli *cli, const struct asked *asked, uint32_t nodes)
 {
     enum cli_exit code = CLI_DONE;
     for (uint32_t i = 0; i < nodes; i++) {
-        if (asked[i].outcome == MCOMP_OK)
+        if (strcmp(state_name(&asked[i]), "up") == 0)
             continue;
-        cli_message(cli, "%s", asked[i].error.text);
-        if (strcmp(state_name(asked[i].outcome), "unreachable") == 0)
+        tell_trouble(cli, &asked[i]);
+        if (strcmp(state_name(&asked[i]), "unreachable") == 0)
             code = CLI_UNREACHABLE;
         else if (code == CLI_DONE)
             code = CLI_FAILED;
@@ -285,10 +314,12 @@ const struct command command_status = {
     .description = "Ask all nodes for their state, side by side, and print a table: state,\n"
                    "address, segment, connections, operations answered since the node started (in\n"
                    "all and by kind), round trip, uptime. A narrow terminal gets fewer columns.\n"
-                   "States: up; unreachable; mismatch (its configuration differs from ours);\n"
+                   "States: up; restoring (a restore of a snapshot is under way, or did not come\n"
+                   "to its end); unreachable; mismatch (its configuration differs from ours);\n"
                    "failed.\n"
                    "With --json also what each node's snapshot process says of its rounds.\n"
-                   "Exits 4 when a node is unreachable; the others are shown all the same.",
+                   "Exits 4 when a node is unreachable, 1 when one is not up for another reason; the\n"
+                   "others are shown all the same.",
     .examples = "  mcomp status\n"
                 "  mcomp status --timeout 500ms\n"
                 "  mcomp status --json | jq '.[] | select(.state != \"up\")'",

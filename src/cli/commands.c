@@ -17,6 +17,7 @@ const struct command *const cli_commands[] = {
     &command_snapshot_verify,
     &command_snapshot_read,
     &command_snapshot_diff,
+    &command_snapshot_restore,
     &command_config_check,
     NULL,
 };
