@@ -135,6 +135,39 @@ static void answer_read(struct fake_answer *answer, const struct fake_node *node
     end_at(answer, end + length);
 }
 
+/** A step of a restore. Data must lie here and have its checksum. */
+static bool answer_restore(struct fake_answer *answer, const struct fake_node *node, uint64_t id, const struct wire_request *request)
+{
+    Mcomp__V1__RestoreBeginResult begin = MCOMP__V1__RESTORE_BEGIN_RESULT__INIT;
+    Mcomp__V1__RestoreDataResult data = MCOMP__V1__RESTORE_DATA_RESULT__INIT;
+    Mcomp__V1__RestoreEndResult end = MCOMP__V1__RESTORE_END_RESULT__INIT;
+    Mcomp__V1__Response response = MCOMP__V1__RESPONSE__INIT;
+    bool is_data = request->op == WIRE_OP_RESTORE_DATA;
+    if (is_data && (!is_mine(node, request->address, request->length + request->desired) || request->length > node->max_message ||
+                    wire_restore_crc(request->address, request->desired, request->data, request->length) != request->crc32c)) {
+        fake_answer_status(answer, id, MCOMP_INVALID_ARGUMENT);
+        return false;
+    }
+    response.id = id;
+    response.status = MCOMP__V1__STATUS__STATUS_OK;
+    if (is_data) {
+        if (request->length)
+            memcpy(place(node, request->address), request->data, request->length);
+        if (request->desired)
+            memset(place(node, request->address + request->length), 0, request->desired);
+        response.result_case = MCOMP__V1__RESPONSE__RESULT_RESTORE_DATA;
+        response.restore_data = &data;
+    } else if (request->op == WIRE_OP_RESTORE_BEGIN) {
+        response.result_case = MCOMP__V1__RESPONSE__RESULT_RESTORE_BEGIN;
+        response.restore_begin = &begin;
+    } else {
+        response.result_case = MCOMP__V1__RESPONSE__RESULT_RESTORE_END;
+        response.restore_end = &end;
+    }
+    pack(answer, &response);
+    return true;
+}
+
 bool fake_answer_make(struct fake_answer *answer, const struct fake_node *node, enum fake_action action, const struct wire_request *request)
 {
     uint64_t id = action == FAKE_WRONG_ID ? request->id + 16000 : request->id;
@@ -144,6 +177,8 @@ bool fake_answer_make(struct fake_answer *answer, const struct fake_node *node, 
         answer_node_status(answer, node, id);
         return true;
     }
+    if (request->op == WIRE_OP_RESTORE_BEGIN || request->op == WIRE_OP_RESTORE_DATA || request->op == WIRE_OP_RESTORE_END)
+        return answer_restore(answer, node, id, request);
     if (request->op == WIRE_OP_NONE || !is_mine(node, request->address, request->length)) {
         fake_answer_status(answer, id, MCOMP_INVALID_ARGUMENT);
         return false;

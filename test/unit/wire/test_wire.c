@@ -5,6 +5,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "base/crc32c.h"
 #include "lib/wire_compare.h"
 #include "wire/varint.h"
 
@@ -186,6 +187,131 @@ static void adds_and_swaps_are_canonical(void **state)
     }
 }
 
+static void assert_restore_data(const struct wire_restore_data *restore, uint32_t timeout_ms, const uint8_t *data, size_t data_bytes)
+{
+    Mcomp__V1__RestoreData message = MCOMP__V1__RESTORE_DATA__INIT;
+    Mcomp__V1__Request request = MCOMP__V1__REQUEST__INIT;
+    uint8_t frame[512];
+    message.restore_id = restore->restore_id;
+    message.address = restore->address;
+    message.zeros = restore->zeros;
+    message.crc32c = restore->crc32c;
+    message.data = (ProtobufCBinaryData){data_bytes, (uint8_t *)data};
+    request.id = restore->address;
+    request.timeout_ms = timeout_ms;
+    request.op_case = MCOMP__V1__REQUEST__OP_RESTORE_DATA;
+    request.restore_data = &message;
+    uint8_t *end = wire_put_restore_data_header(frame, request.id, timeout_ms, restore, data_bytes);
+    assert_true(end - frame <= WIRE_HEADER_BYTES);
+    memcpy(end, data, data_bytes);
+    end += data_bytes;
+    assert_canonical(frame, end, &request.base);
+    size_t bytes;
+    const uint8_t *body = body_of(frame, end, &bytes);
+    wire_compare_request(body, bytes, &arena);
+    struct wire_request decoded;
+    assert_true(wire_request_decode(&decoded, body, bytes, &arena));
+    assert_int_equal(decoded.op, WIRE_OP_RESTORE_DATA);
+    assert_true(decoded.id == request.id && decoded.timeout_ms == timeout_ms && decoded.address == restore->address);
+    assert_true(decoded.operand == restore->restore_id && decoded.desired == restore->zeros && decoded.crc32c == restore->crc32c);
+    assert_true(decoded.length == data_bytes);
+    assert_true(data_bytes == 0 || (decoded.data >= body && memcmp(decoded.data, data, data_bytes) == 0)); /* where it was received: not copied */
+    for (size_t cut = 0; cut < bytes; cut++)
+        wire_compare_request(body, cut, &arena);
+}
+
+static void restore_data_is_canonical(void **state)
+{
+    (void)state;
+    uint8_t data[200];
+    memset(data, 0xa5, sizeof data);
+    for (size_t i = 0; i < EDGES; i++) {
+        for (size_t j = 0; j < EDGES; j++) {
+            struct wire_restore_data restore = {
+                .restore_id = edges[i], .address = edges[j], .zeros = edges[(i + j) % EDGES], .crc32c = (uint32_t)edges[(2 * i + j) % EDGES]};
+            assert_restore_data(&restore, (uint32_t)edges[j], data, j == 0 ? 0 : i == 0 ? 1 : sizeof data);
+        }
+    }
+}
+
+static void restore_checksum_covers_place_and_data(void **state)
+{
+    (void)state;
+    uint8_t data[32] = {1, 2, 3};
+    uint32_t crc = wire_restore_crc(4096, 8192, data, sizeof data);
+    /* as any other program computes it: the three parts one behind the other */
+    const uint8_t whole[48] = {0, 0x10, 0, 0, 0, 0, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0, 1, 2, 3};
+    assert_int_equal(crc, crc32c(0, whole, sizeof whole));
+    assert_int_not_equal(crc, wire_restore_crc(8192, 4096, data, sizeof data));
+    data[31] = 1;
+    assert_int_not_equal(crc, wire_restore_crc(4096, 8192, data, sizeof data));
+}
+
+/** Steps without a codec of their own: whole messages by generated code, and what each decoder makes of them. */
+static void begin_and_end_of_a_restore_are_decoded(void **state)
+{
+    (void)state;
+    Mcomp__V1__RestoreBegin begin = MCOMP__V1__RESTORE_BEGIN__INIT;
+    Mcomp__V1__RestoreEnd end = MCOMP__V1__RESTORE_END__INIT;
+    Mcomp__V1__Request request = MCOMP__V1__REQUEST__INIT;
+    struct wire_request decoded;
+    uint8_t frame[128];
+    size_t bytes;
+    begin.restore_id = end.restore_id = UINT64_MAX;
+    begin.file = 77;
+    begin.round = 0x1200;
+    end.phase = MCOMP__V1__RESTORE_END__PHASE__PHASE_SERVE;
+    request.op_case = MCOMP__V1__REQUEST__OP_RESTORE_BEGIN;
+    request.restore_begin = &begin;
+    const uint8_t *body = body_of(frame, wire_put_message(frame, &request.base), &bytes);
+    wire_compare_request(body, bytes, &arena);
+    assert_true(wire_request_decode(&decoded, body, bytes, &arena));
+    assert_int_equal(decoded.op, WIRE_OP_RESTORE_BEGIN);
+    assert_true(decoded.full->restore_begin->restore_id == UINT64_MAX && decoded.full->restore_begin->file == 77);
+    assert_int_equal(decoded.full->restore_begin->round, 0x1200);
+    request.op_case = MCOMP__V1__REQUEST__OP_RESTORE_END;
+    request.restore_end = &end;
+    body = body_of(frame, wire_put_message(frame, &request.base), &bytes);
+    wire_compare_request(body, bytes, &arena);
+    assert_true(wire_request_decode(&decoded, body, bytes, &arena));
+    assert_int_equal(decoded.op, WIRE_OP_RESTORE_END);
+    assert_int_equal(decoded.full->restore_end->phase, MCOMP__V1__RESTORE_END__PHASE__PHASE_SERVE);
+}
+
+static void restore_results_are_decoded(void **state)
+{
+    (void)state;
+    static const struct {
+        Mcomp__V1__Response__ResultCase result;
+        enum wire_op op;
+    } all[] = {{MCOMP__V1__RESPONSE__RESULT_RESTORE_BEGIN, WIRE_OP_RESTORE_BEGIN},
+               {MCOMP__V1__RESPONSE__RESULT_RESTORE_DATA, WIRE_OP_RESTORE_DATA},
+               {MCOMP__V1__RESPONSE__RESULT_RESTORE_END, WIRE_OP_RESTORE_END}};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        Mcomp__V1__RestoreDataResult empty = MCOMP__V1__RESTORE_DATA_RESULT__INIT;
+        Mcomp__V1__RestoreBeginResult begun = MCOMP__V1__RESTORE_BEGIN_RESULT__INIT;
+        Mcomp__V1__RestoreEndResult ended = MCOMP__V1__RESTORE_END_RESULT__INIT;
+        Mcomp__V1__Response response = MCOMP__V1__RESPONSE__INIT;
+        uint8_t frame[64];
+        size_t bytes;
+        response.id = 9;
+        response.status = MCOMP__V1__STATUS__STATUS_OK;
+        response.result_case = all[i].result;
+        if (all[i].op == WIRE_OP_RESTORE_BEGIN)
+            response.restore_begin = &begun;
+        else if (all[i].op == WIRE_OP_RESTORE_DATA)
+            response.restore_data = &empty;
+        else
+            response.restore_end = &ended;
+        const uint8_t *body = body_of(frame, wire_put_message(frame, &response.base), &bytes);
+        struct wire_response decoded;
+        wire_compare_response(body, bytes, &arena);
+        assert_true(wire_response_decode(&decoded, body, bytes, &arena));
+        assert_int_equal(decoded.result, all[i].op);
+        assert_true(decoded.id == 9 && decoded.status == MCOMP_OK);
+    }
+}
+
 static void results_are_canonical(void **state)
 {
     (void)state;
@@ -342,6 +468,10 @@ int main(void)
         cmocka_unit_test(reads_are_canonical),
         cmocka_unit_test(writes_are_canonical),
         cmocka_unit_test(adds_and_swaps_are_canonical),
+        cmocka_unit_test(restore_data_is_canonical),
+        cmocka_unit_test(restore_checksum_covers_place_and_data),
+        cmocka_unit_test(begin_and_end_of_a_restore_are_decoded),
+        cmocka_unit_test(restore_results_are_decoded),
         cmocka_unit_test(results_are_canonical),
         cmocka_unit_test(peek_finds_the_data_of_a_read),
         cmocka_unit_test(odd_shapes_are_left_to_generated_code),
