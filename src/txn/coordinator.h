@@ -59,7 +59,8 @@ struct coordinator {
 
     /* Of COORDINATOR_ABORTED: */
     uint32_t part_aborted;   /* index of the part for which it aborted */
-    enum lane_reason reason; /* its reason; LANE_REASON_NONE: it has no such session (any more), or could not be reached */
+    enum lane_reason reason; /* its reason; LANE_REASON_NONE: its server died meanwhile (PART_ABORTED), or it has no such session any more, or never heard
+                              * of the transaction, which could not be sent (PART_GONE) */
     uint32_t failed_compare; /* of LANE_COMPARE */
 
     uint64_t vote_end_ns, deadline_ns;

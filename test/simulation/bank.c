@@ -8,7 +8,7 @@
 
 #include "base/err.h"
 
-static event_fn arrive, fault, restart, mend, lose;
+static event_fn arrive, fault, restart, mend, lose, reconnect;
 
 struct process *bank_process(struct world *world, uint32_t client)
 {
@@ -143,7 +143,22 @@ static void sever(struct world *world, uint32_t client)
 
 static void mend(struct world *world, const struct event *event)
 {
+    for (uint32_t i = 0; i < world->nodes; i++)
+        if (world->bank->severed[event->a][i])
+            bank_reconnect(world, event->a, i);
     memset(world->bank->severed[event->a], 0, sizeof world->bank->severed[event->a]);
+}
+
+static void reconnect(struct world *world, const struct event *event)
+{
+    bank_client_connected(world, event->node, event->a);
+}
+
+void bank_reconnect(struct world *world, uint32_t client, uint32_t node)
+{
+    if (rng_chance(&world->rng, world->network.notice))
+        events_add(world, rng_spread(&world->rng, 100 * US, 50 * MS),
+                   &(struct event){.run = reconnect, .role = ROLE_CLIENT, .node = client, .a = node});
 }
 
 static void haunt(struct world *world)
@@ -163,8 +178,9 @@ static void fault(struct world *world, const struct event *event)
         return;
     }
     if (rng_chance(&world->rng, bank->faults)) {
-        switch (rng_below(&world->rng, 4)) {
+        switch (rng_below(&world->rng, 5)) {
         case 0: crash(world, client); break;
+        case 4: bank_reconnect(world, client, rng_below(&world->rng, world->nodes)); break;
         case 1: sever(world, client); break;
         case 2: haunt(world); break;
         default: bank->client[client].process.stopped_until = world->now_ns + rng_spread(&world->rng, MS, 2 * SECOND);

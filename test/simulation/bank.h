@@ -145,6 +145,8 @@ void bank_free(struct bank *bank);
 struct process *bank_process(struct world *world, uint32_t client);
 /** once: neither the network nor anybody doubles it. */
 void bank_send(struct world *world, const struct packet *packet, bool once);
+/** The client will notice that its connection broke, and connect again. */
+void bank_reconnect(struct world *world, uint32_t client, uint32_t node);
 /** Take the packet again a little later. */
 void bank_again(struct world *world, uint32_t node, const struct packet *packet);
 
@@ -179,6 +181,7 @@ struct lane_view bank_view(const struct world *world, uint32_t node, uint32_t se
 /* bank_client.c */
 void bank_client_start(struct world *world, uint32_t client);
 void bank_client_crash(struct world *world, uint32_t client);
+void bank_client_connected(struct world *world, uint32_t client, uint32_t node);
 void bank_client_packet(struct world *world, uint32_t client, const struct packet *packet);
 
 /* bank_judge.c */

@@ -225,6 +225,17 @@ static void client_timer(struct world *world, const struct event *event)
     pump(world, event->node, event->a);
 }
 
+void bank_client_connected(struct world *world, uint32_t client, uint32_t node)
+{
+    for (uint32_t i = 0; i < SESSION_LANES; i++) {
+        struct client_lane *lane = &client_of(world, client)->lane[i];
+        for (uint32_t p = 0; lane->runs && p < lane->coordinator.count; p++)
+            if (lane->part[p].who.node == node)
+                coordinator_on_connected(&lane->coordinator, p);
+        pump(world, client, i);
+    }
+}
+
 static void keep_data(struct world *world, const struct packet *packet)
 {
     struct part *part = &world->bank->txn[packet->txn].part[packet->part];

@@ -493,6 +493,8 @@ void bank_server_start(struct world *world, uint32_t node)
             start_resolver(world, node, &id, 0);
         }
     }
+    for (uint32_t i = 0; i < world->bank->clients; i++)
+        bank_reconnect(world, i, node);
     bank_poll(world, node);
 }
 
