@@ -27,14 +27,18 @@ void schedule_on_request(struct schedule *schedule, bool before_cut)
         return;
     }
     schedule->wanted |= SCHEDULE_REQUEST;
-    if (schedule->retry_ns > schedule->request_ns) /* who asks may have mended what was wrong: back-off is for the clock */
-        schedule->retry_ns = schedule->request_ns;
 }
 
 void schedule_on_cancel(struct schedule *schedule)
 {
     schedule->wanted &= ~(unsigned)SCHEDULE_REQUEST;
     schedule->served &= ~(unsigned)SCHEDULE_REQUEST;
+}
+
+/** Before when no round may start that is wanted. Who asks may have mended what was wrong, and waits for an answer: back-off is for the clock. */
+static uint64_t not_before_ns(const struct schedule *schedule)
+{
+    return schedule->wanted & SCHEDULE_REQUEST ? schedule->request_ns : schedule->retry_ns;
 }
 
 bool schedule_due(struct schedule *schedule, bool leads, uint64_t now_ns)
@@ -50,7 +54,7 @@ bool schedule_due(struct schedule *schedule, bool leads, uint64_t now_ns)
     }
     if (tick)
         schedule->wanted |= SCHEDULE_TICK;
-    return schedule->wanted != 0 && now_ns >= schedule->retry_ns;
+    return schedule->wanted != 0 && now_ns >= not_before_ns(schedule);
 }
 
 void schedule_on_started(struct schedule *schedule)
@@ -88,9 +92,8 @@ enum schedule_log schedule_on_failed(struct schedule *schedule, uint64_t random,
     MC_ASSERT(schedule->runs);
     pass_ticks(schedule, now_ns);
     uint64_t pause_ns = ROUND_LEASE_NS + random % (2 * ROUND_LEASE_NS + 1);
-    bool asked_meanwhile = schedule->wanted & SCHEDULE_REQUEST;
     schedule->request_ns = now_ns + pause_ns;
-    schedule->retry_ns = now_ns + (asked_meanwhile ? pause_ns : backoff_ns(schedule, pause_ns));
+    schedule->retry_ns = now_ns + backoff_ns(schedule, pause_ns);
     schedule->runs = false;
     schedule->wanted |= schedule->served;
     schedule->served = 0;
@@ -107,6 +110,6 @@ uint64_t schedule_next_ns(const struct schedule *schedule)
     if (schedule->runs)
         return UINT64_MAX;
     if (schedule->wanted != 0)
-        return schedule->retry_ns;
+        return not_before_ns(schedule);
     return schedule->interval_ns > 0 ? schedule->tick_ns : UINT64_MAX;
 }

@@ -22,8 +22,8 @@ struct schedule {
     unsigned served;      /* reasons of the one that runs */
     bool runs;
     uint32_t failures;    /* since the last success */
-    uint64_t retry_ns;    /* no round before */
-    uint64_t request_ns;  /* nor one on request */
+    uint64_t retry_ns;    /* no round before, unless one is asked for */
+    uint64_t request_ns;  /* nor one that is */
     uint64_t logged_ns;   /* when a failure was last told of */
 };
 
@@ -44,7 +44,7 @@ void schedule_on_started(struct schedule *schedule);
 /** The round is done. */
 enum schedule_log schedule_on_done(struct schedule *schedule, uint64_t now_ns);
 /** The round was discarded, or could not even start. It is tried again after 1 to 3 leases, a time that doubles up to the interval while it goes on
- *  failing. random: any number, evenly distributed; two leaders must not have the same. */
+ *  failing; it does not double for those who asked, as long as they wait. random: any number, evenly distributed; two leaders must not have the same. */
 enum schedule_log schedule_on_failed(struct schedule *schedule, uint64_t random, uint64_t now_ns);
 /** When schedule_due may become true by time alone; UINT64_MAX: never. */
 uint64_t schedule_next_ns(const struct schedule *schedule);

@@ -179,12 +179,16 @@ static void request_does_not_wait_for_back_off(void **state)
     schedule_on_request(&schedule, false);
     now += LEASE; /* but it does leave writers their time */
     starts_at(&schedule, now);
-    struct schedule meanwhile = schedule;
     schedule_on_failed(&schedule, 0, now);
-    assert_int_equal(schedule_next_ns(&schedule), now + 64 * LEASE); /* one try for one request */
-    schedule_on_request(&meanwhile, false);
-    schedule_on_failed(&meanwhile, 0, now);
-    assert_int_equal(schedule_next_ns(&meanwhile), now + LEASE);
+    assert_int_equal(schedule_next_ns(&schedule), now + LEASE); /* who asked waits for another try */
+    schedule_on_cancel(&schedule);
+    assert_int_equal(schedule_next_ns(&schedule), now + 64 * LEASE); /* or was answered: back to the clock */
+    schedule_on_request(&schedule, false);
+    now += LEASE;
+    starts_at(&schedule, now);
+    schedule_on_request(&schedule, false);
+    schedule_on_failed(&schedule, 0, now);
+    assert_int_equal(schedule_next_ns(&schedule), now + LEASE);
 }
 
 static void cancelled_request_is_not_tried_again(void **state)
