@@ -2,14 +2,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bank: a grid under load of a known kind, snapshots of it, and a check of each (see bank.h).
 
-usage: bank.py [--pages] [--kill N] [--rounds N] [--clients N] [--nodes N] [--segment-size BYTES] [--seed N]
+usage: bank.py [--pages] [--kill N] [--stop N] [--rounds N] [--clients N] [--nodes N] [--segment-size BYTES] [--seed N]
 
 Prints one line with what was done. --kill N: in every N-th round a server or a snapshot process is killed and started again.
+--stop N: one is stopped and let go on.
 """
 import argparse
 import os
 import random
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -17,12 +19,12 @@ import time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 from grid import PROGRAMS, Grid, program  # noqa: E402
 from snapshots import COLLECT, IDLE, Exchange, directory, status, take  # noqa: E402
-from waiting import idle, wait_until  # noqa: E402
-from wire import Closed  # noqa: E402
+from waiting import PATIENCE_S, idle, wait_until  # noqa: E402
+from wire import Closed, Connection  # noqa: E402
 
 PROGRAMS["bank"] = "test/bank/bank"
 MIB = 1 << 20
-PATIENCE_S = 240
+LEASE_S = 0.5
 
 
 class Clients:
@@ -93,7 +95,7 @@ class Campaign:
 
     def __init__(self, grid, clients, seed):
         self.grid, self.clients, self.chance = grid, clients, random.Random(seed)
-        self.snapshots = self.attempts = self.kills = self.open = self.cuts_seen = 0
+        self.snapshots = self.attempts = self.kills = self.stops = self.open = self.cuts_seen = 0
         self.round_s = 0.05  # how long the last one took
         self.kept = []
 
@@ -145,13 +147,13 @@ class Campaign:
         self.accept(answer, asked_ns, cut_ns if was_seen else 0)
         self.cuts_seen += was_seen
 
-    def round_with_a_kill(self):
-        """Kill one process at a random instant of a round, and start it again. Then a round."""
+    def round_with(self, fault):
+        """Something happens at a random instant of a round, and is over before the answer comes. Then a round without it."""
         asked_ns = time.monotonic_ns()
         with Exchange(self.grid) as exchange:
             exchange.send("take_snapshot")
             idle(self.chance.random() ** 3 * self.round_s)  # a random instant, more often an early one: freeze and cut are short
-            self.kill_one()
+            fault()
             try:
                 answer = exchange.receive()
             except Closed:
@@ -160,7 +162,7 @@ class Campaign:
         if answer and answer["status"] == "OK":
             self.accept(answer, asked_ns)
         elif answer and answer["status"] not in ("UNAVAILABLE", "ABORTED"):
-            raise AssertionError(f"a kill makes a round fail with {answer['status']}: {answer['message']}")
+            raise AssertionError(f"{fault.__name__} makes a round fail with {answer['status']}: {answer['message']}")
         self.round()
 
     def kill_one(self):
@@ -174,9 +176,28 @@ class Campaign:
             self.grid.kill_snapd(node)
             self.grid.start_snapd(node)
 
+    def stop_one(self):
+        """Stop a process and let it go on when all nodes that have a server have taken a write: whatever stops, nobody else waits for ever."""
+        self.stops += 1
+        node = self.stops // 2 % self.grid.nodes
+        is_server = self.stops % 2 == 0
+        process = (self.grid.servers if is_server else self.grid.snapds)[node]
+        process.kill(signal.SIGSTOP)
+        try:
+            for other in range(self.grid.nodes):
+                if is_server and other == node:
+                    continue
+                with Connection(self.grid.port(other)) as connection:
+                    answer = connection.call("fetch_add", address=other * self.grid.segment_size, delta=0)
+                    assert answer["status"] == "OK", answer
+            idle(self.chance.choice((0, LEASE_S + 0.1)))  # shorter or longer than a lease: what it comes back to is another world
+        finally:
+            process.kill(signal.SIGCONT)
 
-def run(kind="accounts", nodes=3, clients=16, segment_size=MIB + 3 * 4096, rounds=100, kill_every=0, seed=1, least_between=0, snapshot="", after=None):
-    """A whole run. kill_every: 0 never. least_between: operations from one round to the next. after(campaign): further tests, before the clients
+
+def run(kind="accounts", nodes=3, clients=16, segment_size=MIB + 3 * 4096, rounds=100, kill_every=0, stop_every=0, seed=1, least_between=0, snapshot="",
+        after=None):
+    """A whole run. kill_every, stop_every: 0 never. least_between: operations from one round to the next. after(campaign): further tests, before the clients
     stop; the first and the last file are there then. Prints one line."""
     options = f"interval = 0 keep = 10000 preserve_limit = 1GiB {snapshot}"
     begin = time.monotonic()
@@ -186,7 +207,9 @@ def run(kind="accounts", nodes=3, clients=16, segment_size=MIB + 3 * 4096, round
             before = load.operations()
             wait_until(lambda at=before: load.operations() >= at + least_between, PATIENCE_S, "some operations")
             if kill_every and i % kill_every == kill_every - 1:
-                campaign.round_with_a_kill()
+                campaign.round_with(campaign.kill_one)
+            elif stop_every and i % stop_every == stop_every - 1:
+                campaign.round_with(campaign.stop_one)
             elif kind == "pages" and not kill_every:
                 campaign.round_seen_to_be_cut()
             else:
@@ -195,7 +218,7 @@ def run(kind="accounts", nodes=3, clients=16, segment_size=MIB + 3 * 4096, round
             after(campaign)
         operations = load.stop()
         print(f"bank: kind={kind} nodes={nodes} clients={clients} seed={seed} operations={operations} transfers={operations // 2 if kind == 'accounts' else 0} "
-              f"snapshots={campaign.snapshots} rounds={campaign.attempts} open_transfers_seen={campaign.open} kills={campaign.kills} "
+              f"snapshots={campaign.snapshots} rounds={campaign.attempts} open_transfers_seen={campaign.open} kills={campaign.kills} stops={campaign.stops} "
               f"seconds={time.monotonic() - begin:.1f}", flush=True)
         return campaign
 
@@ -204,13 +227,14 @@ def main():
     parser = argparse.ArgumentParser(description="Rounds of a grid whose clients are at work, and a check of every snapshot.")
     parser.add_argument("--pages", action="store_true", help="stamp whole pages, in place of transfers between accounts")
     parser.add_argument("--kill", type=int, default=0, metavar="N", help="kill a process in every N-th round; default 0: never")
+    parser.add_argument("--stop", type=int, default=0, metavar="N", help="stop a process for a while in every N-th round; default 0: never")
     parser.add_argument("--rounds", type=int, default=100)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--segment-size", type=int, default=MIB + 3 * 4096, help="bytes")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1, 1 << 40))
     given = parser.parse_args()
-    run("pages" if given.pages else "accounts", given.nodes, given.clients, given.segment_size, given.rounds, given.kill, given.seed)
+    run("pages" if given.pages else "accounts", given.nodes, given.clients, given.segment_size, given.rounds, given.kill, given.stop, given.seed)
 
 
 if __name__ == "__main__":

@@ -61,7 +61,7 @@ class Bank(unittest.TestCase):
         def after(campaign):
             load = campaign.clients
             before = load.operations()
-            wait_until(lambda: load.operations() >= before + 4 * CLIENTS, bank.PATIENCE_S, "some operations")
+            wait_until(lambda: load.operations() >= before + 4 * CLIENTS, what="some operations")
             campaign.round(keep=True)
             for node in range(3):
                 torn = load.splice("torn.mcsnap", *campaign.kept[-2:], "node", node)
@@ -88,13 +88,18 @@ class Bank(unittest.TestCase):
         self.refused(load.check(load.splice("torn.mcsnap", *campaign.kept[-2:], "node", 1)))
 
     def test_while_servers_and_snapshot_processes_are_killed(self):
-        rounds = case.scale(200, 12)
-        campaign = bank.run(clients=CLIENTS // 4, rounds=rounds, kill_every=6, seed=SEED, segment_size=2 * bank.MIB)
-        self.assertEqual(campaign.kills, rounds // 6)
+        rounds = case.scale(200, 16)
+        campaign = bank.run(clients=CLIENTS // 4, rounds=rounds, kill_every=8, seed=SEED, segment_size=2 * bank.MIB)
+        self.assertEqual(campaign.kills, rounds // 8)
         self.assertGreaterEqual(campaign.snapshots, rounds)
 
     def test_pages_while_servers_and_snapshot_processes_are_killed(self):
-        bank.run(kind="pages", clients=CLIENTS // 4, rounds=case.scale(60, 6), kill_every=6, seed=SEED, segment_size=2 * bank.MIB)
+        bank.run(kind="pages", clients=CLIENTS // 4, rounds=case.scale(60, 6), kill_every=8, seed=SEED, segment_size=2 * bank.MIB)
+
+    def test_while_servers_and_snapshot_processes_are_stopped(self):
+        rounds = case.scale(30, 6)
+        campaign = bank.run(clients=CLIENTS // 4, rounds=rounds, stop_every=3, seed=SEED, segment_size=2 * bank.MIB)
+        self.assertEqual(campaign.stops, rounds // 3)
 
 
 if __name__ == "__main__":
