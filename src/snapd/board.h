@@ -9,7 +9,7 @@
 
 #include "base/err.h"
 #include "base/limits.h"
-#include "snapd/outgoing.h"
+#include "link/outgoing.h"
 #include "snapshot.pb-c.h"
 #include "snapshot/file.h"
 

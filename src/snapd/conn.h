@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "snapd/snapd.h"
-#include "snapd/stream.h"
+#include "link/stream.h"
 
 #define CONNECTIONS_MAX 256u         /* besides one for each node of the grid */
 #define CONN_TASKS_MAX 16u           /* requests of one connection that others have in hand; then its input waits */

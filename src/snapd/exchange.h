@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "snapd/outgoing.h"
+#include "link/outgoing.h"
 #include "snapshot.pb-c.h"
 #include "snapshot/chunk.h"
 

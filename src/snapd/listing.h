@@ -4,7 +4,7 @@
 #define SNAPD_LISTING_H
 
 #include "config/config.h"
-#include "snapd/outgoing.h"
+#include "link/outgoing.h"
 
 #define LISTING_FILES_MAX 4096u /* the newest; an answer stays below 4 MiB */
 

@@ -173,7 +173,7 @@ static void resolved_cb(struct ev_loop *loop, ev_async *watcher, int events)
     struct peers *peers = watcher->data;
     uint32_t node;
     struct resolved resolved;
-    while (resolver_take(peers->resolver, &node, &resolved)) {
+    while (lookup_take(peers->lookup, &node, &resolved)) {
         struct peer *peer = &peers->peer[node];
         if (resolved.code == MCOMP_OK)
             peer->resolved = resolved;
@@ -196,7 +196,7 @@ static void begin_connecting(struct peer *peer)
         return;
     }
     peer->state = PEER_RESOLVING;
-    resolver_ask(peer->peers->resolver, peer->node);
+    lookup_ask(peer->peers->lookup, peer->node);
 }
 
 /* ---- asking ---- */
@@ -333,7 +333,7 @@ enum mcomp_status peers_open(struct peers *peers, const struct config *config, s
         ev_init(&peer->failing, failing_cb);
         peer->connecting.data = peer->failing.data = peer;
     }
-    enum mcomp_status code = resolver_start(&peers->resolver, config, loop, resolved_cb, peers, err);
+    enum mcomp_status code = lookup_start(&peers->lookup, config, LOOKUP_SNAPSHOT_PROCESSES, loop, resolved_cb, peers, err);
     if (code != MCOMP_OK) {
         free(peers->peer);
         peers->peer = NULL;
@@ -347,7 +347,7 @@ void peers_close(struct peers *peers)
         return;
     for (uint32_t i = 0; i < peers->config->nodes; i++)
         close_peer(&peers->peer[i]);
-    resolver_stop(peers->resolver);
+    lookup_stop(peers->lookup);
     free(peers->peer);
     peers->peer = NULL;
 }

@@ -12,8 +12,8 @@
 
 #include "config/config.h"
 #include "snapd/exchange.h"
-#include "snapd/resolver.h"
-#include "snapd/stream.h"
+#include "link/lookup.h"
+#include "link/stream.h"
 
 enum peer_op { PEER_PING, PEER_FREEZE, PEER_CUT, PEER_UNFREEZE, PEER_END, PEER_PULL };
 
@@ -61,7 +61,7 @@ struct peers {
     const struct config *config; /* borrowed */
     struct ev_loop *loop;        /* borrowed */
     struct peers_calls callbacks;
-    struct resolver *resolver;   /* owned */
+    struct lookup *lookup;   /* owned */
     struct peer *peer;           /* owned, config->nodes elements */
 };
 

@@ -10,7 +10,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "snapd/outgoing.h"
+#include "link/outgoing.h"
 
 struct conn;
 

@@ -12,7 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "snapd/stream.h"
+#include "link/stream.h"
 #include "wire/varint.h"
 
 #define LIMIT (2u << 20)

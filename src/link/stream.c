@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "snapd/stream.h"
+#include "link/stream.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/** A connected socket that carries frames both ways, on a libev loop. Used by both ends of a connection between snapshot processes.
+/** A connected socket that carries frames both ways, on a libev loop. Used by both ends of a connection between snapshot processes, and by
+ *  the memory servers among themselves.
  *
  *  Frames are delivered one by one, where they were received. What is to be sent waits in a list and is never copied. */
-#ifndef SNAPD_STREAM_H
-#define SNAPD_STREAM_H
+#ifndef LINK_STREAM_H
+#define LINK_STREAM_H
 
 #include <ev.h>
 #include <stdbool.h>
@@ -11,7 +12,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
-#include "snapd/outgoing.h"
+#include "link/outgoing.h"
 
 /** Called on the loop's thread. They may use the stream, close it included; only `ended` may free its memory. */
 struct stream_calls {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** One frame on its way out, in one piece of memory. One owner at a time; moves by pointer from the thread that made it to the one that sends it. */
-#ifndef SNAPD_OUTGOING_H
-#define SNAPD_OUTGOING_H
+#ifndef LINK_OUTGOING_H
+#define LINK_OUTGOING_H
 
 #include <protobuf-c/protobuf-c.h>
 #include <stddef.h>

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "snapd/outgoing.h"
+#include "link/outgoing.h"
 
 #include <stdlib.h>
 
