@@ -152,11 +152,15 @@ void bank_again(struct world *world, uint32_t node, const struct packet *packet)
 
 /* bank_server.c */
 void bank_server_packet(struct world *world, uint32_t node, const struct packet *packet);
-void bank_server_start(struct world *world, uint32_t node);
+void bank_start_resolver(struct world *world, uint32_t node, const struct lane_id *id, uint64_t doubt_ns);
 void bank_begin_write(struct world *world, struct write *write);
 void bank_end_write(struct world *world, uint32_t node, uint32_t session, uint32_t lane);
 /** A restarted server has stored the bytes of a transaction that was being applied. */
 void bank_redo(struct world *world, uint32_t node, uint32_t session, uint32_t lane);
+void bank_conclude(struct world *world, uint32_t node, uint32_t session, uint32_t lane);
+
+/* bank_life.c */
+void bank_server_start(struct world *world, uint32_t node);
 bool bank_is_drained(const struct world *world, uint32_t node);
 void bank_on_freeze(struct world *world, uint32_t node);
 /** The connection to a life of a client broke. */
@@ -175,7 +179,6 @@ struct account *bank_account(struct world *world, uint32_t node, uint32_t line);
 void bank_poll(struct world *world, uint32_t node);
 void bank_contact(struct world *world, uint32_t node, uint32_t session);
 void bank_collector_answer(struct world *world, uint32_t node, const struct lane_id *id, const struct packet *packet);
-void bank_conclude(struct world *world, uint32_t node, uint32_t session, uint32_t lane);
 struct lane_view bank_view(const struct world *world, uint32_t node, uint32_t session, uint32_t lane);
 
 /* bank_client.c */
