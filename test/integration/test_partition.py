@@ -11,7 +11,7 @@ sys.path[:0] = [LIB, os.path.join(LIB, "..", "bank")]
 import bank  # noqa: E402
 import case  # noqa: E402
 import network  # noqa: E402
-from snapshots import COLLECT, Exchange, File, directory, files, status, take  # noqa: E402
+from snapshots import Exchange, File, begin_collection, directory, files, late, status, take  # noqa: E402
 from waiting import wait_until  # noqa: E402
 from wire import Connection  # noqa: E402
 
@@ -54,16 +54,18 @@ class Partition(unittest.TestCase):
             grid.network.unplug(0)
             wait_until(lambda: self.leaders(grid) == [0, 1, 1], what="the take-over")
             for leader, missing in ((0, ("node 1: ", "node 2: ")), (1, ("node 0: ",))):
-                with Exchange(grid, leader) as exchange:
-                    answer = exchange.call("take_snapshot")
-                self.assertEqual(answer["status"], "UNAVAILABLE", answer)
-                self.assertTrue(answer["message"].startswith(missing), answer["message"])
+                def fails(leader=leader, missing=missing):  # at first for another node, maybe, or it does not lead for a moment: if the machine is slow
+                    with Exchange(grid, leader) as exchange:
+                        answer = exchange.call("take_snapshot")
+                    self.assertNotEqual(answer["status"], "OK", answer)
+                    return answer["status"] == "UNAVAILABLE" and answer["message"].startswith(missing)
+                wait_until(fails, what=f"a round of node {leader} that fails")
                 self.assert_writers_go_on(grid)
             self.assertEqual(files(directory(grid)), before, "earlier files stay, and nothing is added")
             grid.network.plug(0)
             wait_until(lambda: self.leaders(grid) == [0, 0, 0], what="one leader again")
             self.assert_file(grid, wait_until(lambda: [answer for answer in [take(grid)] if answer["status"] == "OK"], what="a round")[0], image)
-            self.assertIn("op=yield", grid.snapds[1].log())
+            wait_until(lambda: "op=yield" in grid.snapds[1].log(), what="op=yield")
             self.assertNotIn("op=takeover", grid.snapds[0].log())
             for name in files(directory(grid))[0]:
                 self.assertEqual(File(os.path.join(directory(grid), name)).image(), image)
@@ -72,16 +74,23 @@ class Partition(unittest.TestCase):
         # The rate makes the collection last; the nodes are found silent after ten seconds, their captures give way to the next round after five.
         with network.NetworkGrid(nodes=2, segment_size=4 * K, snapd=True, snapshot='interval = 0 rate_limit = "1MiB"') as grid:
             image = fill(grid)
-            with Exchange(grid) as exchange:
-                exchange.send("take_snapshot")
-                wait_until(lambda: status(grid)["phase"] == COLLECT, what="the collection")
-                grid.network.unplug(0)
-                self.assert_writers_go_on(grid)
-                answer = exchange.receive()
-            self.assertEqual(answer["status"], "UNAVAILABLE", answer)
-            self.assertIn("node 1: ", answer["message"])
-            self.assertEqual(files(directory(grid)), ([], []))
-            grid.network.plug(0)
+
+            def attempt():
+                complete = files(directory(grid))[0]
+                with Exchange(grid) as exchange:
+                    if not begin_collection(grid, exchange):
+                        return False
+                    grid.network.unplug(0)
+                    self.assert_writers_go_on(grid)
+                    answer = exchange.receive()
+                    grid.network.plug(0)
+                if answer["status"] == "OK" or "node 1: " not in answer["message"]:
+                    self.assertTrue(answer["status"] == "OK" or late(answer), answer)
+                    return False  # it was through before, or node 0 was late itself
+                self.assertEqual(answer["status"], "UNAVAILABLE", answer)
+                self.assertEqual(files(directory(grid)), (complete, []))
+                return True
+            wait_until(attempt, what="a leader cut off within a round")
             self.assert_file(grid, wait_until(lambda: [answer for answer in [take(grid)] if answer["status"] == "OK"], what="a round")[0], image)
 
     def test_two_leaders_at_work(self):

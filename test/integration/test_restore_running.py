@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """Snapshot files into grids that run."""
+import itertools
 import json
 import os
 import pty
@@ -17,8 +18,8 @@ import unittest
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
 import case  # noqa: E402
 from grid import Grid, program  # noqa: E402
-from snapshots import CUT, FROZEN, Exchange, crc32c, directory, take  # noqa: E402
-from waiting import PATIENCE, wait_for_end, wait_until  # noqa: E402
+from snapshots import FROZEN, Exchange, crc32c, directory, late, take  # noqa: E402
+from waiting import PATIENCE, wait_for_end, wait_until, with_growing_time_outs  # noqa: E402
 from wire import Connection  # noqa: E402
 
 MIB = 1 << 20
@@ -238,8 +239,11 @@ class Others(Running):
                                    ("compare_and_swap", {"address": K}), ("multi", {"reads": [{"address": K, "length": 1}]}),
                                    ("read", {"address": K, "length": MIB}), ("write", {"address": K, "data": b"y" * MIB})):
                     self.status(other.call(op, **fields), "UNAVAILABLE", "is being restored from the snapshot of round 00000007")
-                done = grid.mcomp("--timeout", "300ms", "read", K, 4, check=False)
-                self.assertEqual((done.returncode, b"mcompd --reset" in done.stderr), (UNREACHABLE, True), done.stderr)
+
+                def refused(time_out):
+                    done = grid.mcomp("--timeout", time_out, "read", K, 4, check=False)
+                    self.assertEqual((done.returncode, b"mcompd --reset" in done.stderr), (UNREACHABLE, True), done.stderr)
+                with_growing_time_outs(refused)
                 answer = take(grid)
                 self.assertNotEqual(answer["status"], "OK")
                 self.assertIn("being restored from a snapshot", answer["message"])
@@ -251,15 +255,31 @@ class Others(Running):
             self.assertEqual(take(grid)["status"], "OK")
 
     def test_a_snapshot_that_is_being_taken_comes_first(self):
-        with Grid(nodes=1, segment_size=K, snapd=True) as grid, Exchange(grid) as leader, Restorer(grid, 5) as restorer:
-            self.assertEqual(leader.call("freeze", round=0x100, lease_ms=10000, segment_size=K, nodes=1)["freeze"]["outcome"], FROZEN)
-            self.status(restorer.begin(0), "UNAVAILABLE", "a snapshot is being taken")
-            self.assertTrue(leader.call("cut", round=0x100)["cut"]["done"])
-            self.status(restorer.begin(0), "UNAVAILABLE", "a snapshot is being taken")
-            leader.call("end", round=0x100)
-            wait_until(lambda: restorer.begin(0)["status"] == "OK", what="the end of the snapshot")
-            answer = leader.call("freeze", round=0x200, lease_ms=10000, segment_size=K, nodes=1)
-            self.status(answer, "FAILED_PRECONDITION", "being restored")
+        with Grid(nodes=1, segment_size=K, snapd=True) as grid, Exchange(grid) as leader:
+            numbers = itertools.count(1)
+
+            def attempt():
+                number = next(numbers) << 8
+                with Restorer(grid, 5) as restorer:
+                    answer = leader.call("freeze", round=number, lease_ms=10000, segment_size=K, nodes=1)
+                    if late(answer) or answer["freeze"]["outcome"] != FROZEN:
+                        return False
+                    begins = [restorer.begin(0)]
+                    answer = leader.call("cut", round=number)
+                    if late(answer) or not answer["cut"]["done"]:
+                        return False  # the lease of ten seconds ran out
+                    begins.append(restorer.begin(0))
+                    end = leader.call("end", round=number)
+                    self.assertEqual(end["status"], "OK", end)
+                    for begin in begins:
+                        self.status(begin, "UNAVAILABLE", "a snapshot is being taken")
+                    wait_until(lambda: restorer.begin(0)["status"] == "OK", what="the end of the snapshot")
+                    answer = leader.call("freeze", round=next(numbers) << 8, lease_ms=10000, segment_size=K, nodes=1)
+                    if late(answer):
+                        return False
+                    self.status(answer, "FAILED_PRECONDITION", "being restored")
+                    return True
+            wait_until(attempt, what="a snapshot, and a restore after it")
 
     def test_two_at_once(self):
         with Grid(nodes=3, segment_size=K, snapd=True) as grid:
@@ -267,9 +287,12 @@ class Others(Running):
             with Restorer(grid, 5) as first:
                 self.status(first.begin(0), "OK")
                 self.status(first.data(0, 0, b"z" * PAGE), "OK")
-                done = self.restore(grid, file, "--timeout", "500ms", check=False)
-                self.assertEqual((done.returncode, b"another restore is under way" in done.stderr, b"nothing was changed" in done.stderr),
-                                 (UNREACHABLE, True, True), done.stderr)
+
+                def refused(time_out):
+                    done = self.restore(grid, file, "--timeout", time_out, check=False)
+                    self.assertEqual((done.returncode, b"another restore is under way" in done.stderr, b"nothing was changed" in done.stderr),
+                                     (UNREACHABLE, True, True), done.stderr)
+                with_growing_time_outs(refused)
                 self.assertEqual(states(grid), [PART, SERVES, SERVES])
             self.restore(grid, file)
             self.assertEqual((states(grid), image(grid)), ([SERVES] * 3, expected))
@@ -319,7 +342,7 @@ class Interrupted(Running):
         """Start the command again and again, until kill(process) was called while a node's bytes were changing. Returns its output."""
         with Connection(grid.port(0), hello=False) as watched:
             while True:
-                with subprocess.Popen([program("mcomp"), "-c", grid.config, "--timeout", "2s", "snapshot", "restore", "--yes", file],
+                with subprocess.Popen([program("mcomp"), "-c", grid.config, "--timeout", PATIENCE, "snapshot", "restore", "--yes", file],
                                       stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
                     while process.poll() is None:
                         if watched.call("status")["node_status"]["restore_state"] == PART:

@@ -6,7 +6,6 @@ import itertools
 import os
 import random
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -18,7 +17,7 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import case  # noqa: E402
 from grid import Grid, program, sanitized  # noqa: E402
 from snapshots import BUSY, COLLECT, FROZEN, IDLE, OLD, SCHEMA, ZSTD  # noqa: E402
-from snapshots import Exchange, File, directory, encode_chunk, files, late, status, take, take_on  # noqa: E402
+from snapshots import Exchange, File, begin_collection, directory, encode_chunk, files, late, status, take, take_on  # noqa: E402
 from waiting import PATIENCE_S, idle, own_memory_bytes, wait_until  # noqa: E402
 from wire import Closed, Connection, decode, encode, frame, take_varint, varint  # noqa: E402
 
@@ -75,19 +74,6 @@ def wait_for_a_later_round(grid, what):
         state = status(grid)
         return "last" in state and state["last"]["round"] > seen
     wait_until(done, what=what)
-
-
-def begin_collection(grid, exchange):
-    """Ask for a snapshot, and again if its round fails for want of time, until one is collecting. False: it was through before that was seen."""
-    answered = select.poll()
-    answered.register(exchange.socket, select.POLLIN)
-    while True:
-        exchange.send("take_snapshot")
-        wait_until(lambda: status(grid)["phase"] == COLLECT or answered.poll(0), what="the collection")
-        if not answered.poll(0):
-            return True
-        if not late(exchange.receive()):
-            return False
 
 
 class Rounds(unittest.TestCase):

@@ -2,10 +2,11 @@
 """A client of the exchange of snapshot.proto, and a reader of snapshot files; like wire.py they share no code with the project."""
 import os
 import re
+import select
 import socket
 import time
 
-from waiting import PATIENCE_S
+from waiting import PATIENCE_S, wait_until
 from wire import STATUS_NAME, Closed, decode, encode, frame, take_varint, varint
 
 PAGE = 4096
@@ -165,6 +166,19 @@ def status(grid, node=0):
     """What a snapshot process says about its rounds."""
     with Exchange(grid, node) as exchange:
         return exchange.call("round_query")["round_status"]
+
+
+def begin_collection(grid, exchange, node=0):
+    """Ask for a snapshot, and again if its round fails for want of time, until one is collecting. False: it was through before that was seen."""
+    answered = select.poll()
+    answered.register(exchange.socket, select.POLLIN)
+    while True:
+        exchange.send("take_snapshot")
+        wait_until(lambda: status(grid, node)["phase"] == COLLECT or answered.poll(0), what="the collection")
+        if not answered.poll(0):
+            return True
+        if not late(exchange.receive()):
+            return False
 
 
 class File:
