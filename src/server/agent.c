@@ -147,7 +147,7 @@ static uint32_t wait_ms(const struct agent *agent)
 static void *agent_main(void *arg)
 {
     struct agent *agent = arg;
-    priority_prompt(0); /* writers wait for it between freeze and cut */
+    priority_prompt(); /* writers wait for it between freeze and cut */
     while (!atomic_load(&agent->stopping)) {
         struct segment_command command;
         bool asked = segment_mailbox_wait(agent->segment, wait_ms(agent), &command);

@@ -11,6 +11,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/priority.h"
 #include "snapd/director.h"
 #include "snapd/exchange.h"
 #include "snapd/member.h"
@@ -53,6 +54,7 @@ static void abandon(struct conn *conn)
     struct task *gone = conn->froze ? calloc(1, sizeof *gone) : NULL;
     if (!gone)
         return; /* for want of memory: the lease does it */
+    priority_background(false);
     gone->op = TASK_GONE;
     gone->client = conn->number;
     member_put(snapd->member, gone);

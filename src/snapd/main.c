@@ -86,7 +86,10 @@ static enum mcomp_status serve(const struct config *config, uint32_t node, struc
     board_open(&snapd->board, node, config->nodes);
     inbox_open(&snapd->answers, running.loop, answers_cb, &running);
     conns_open(&running.conns, snapd, running.loop);
-    priority_prompt(PRIORITY_BACKGROUND); /* all threads: between freeze and cut writers wait for them, and later for the processor */
+    priority_prompt(); /* all threads: between freeze and cut writers wait for them */
+    if (!priority_probe())
+        log_line(LOG_INFO, "main", "priority", "", "no leave to give way to others for the time of a capture: it takes an equal share of the processor "
+                 "(grant CAP_SYS_NICE, or a limit for nice values of 20)");
     code = start_threads(snapd, err);
     if (code == MCOMP_OK)
         code = listener_start(&running.listener, &calls, running.loop, err);

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/priority.h"
 #include "segment/capture.h"
 #include "snapd/exchange.h"
 #include "snapd/pace.h"
@@ -303,6 +304,7 @@ static void step_pull(struct member *member)
     struct capture_window window;
     Mcomp__Snapshot__V1__Chunk chunk;
     struct err err;
+    priority_background(true);
     if (part->round != task->round || atomic_load(&task->abandoned)) {
         err_set(&err, MCOMP_ABORTED, "round %" PRIu32 " ended while its pages were being captured", task->round);
         fail_pull(member, &err);
@@ -343,6 +345,7 @@ static bool next_work(struct member *member, struct task **control)
         if (*control) {
             work = true;
         } else if (!member->pull && !member->pulls.first) {
+            priority_background(false); /* who wakes us next may be in a hurry */
             pthread_cond_wait(&member->wake, &member->lock);
         } else {
             uint64_t pause_ns = pace_wait_ns(&member->pace, clock_mono_ns());

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/priority.h"
 #include "base/text.h"
 #include "snapd/conn.h"
 #include "snapd/director.h"
@@ -100,6 +101,8 @@ static void hand_over(struct conn *conn, const struct task *model, uint64_t id)
         conn->pull_bytes += task->bytes;
     if (task->op == TASK_FREEZE)
         conn->froze = true;
+    if (task->op < TASK_TAKE_SNAPSHOT)
+        priority_background(task->op == TASK_PULL); /* its answer is a lot to send; anything else is urgent */
     if (task->op >= TASK_TAKE_SNAPSHOT)
         director_put(snapd->director, task);
     else

@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/priority.h"
 #include "snapd/member.h"
 #include "snapd/snapd.h"
 
@@ -137,6 +138,7 @@ static void pump(struct runner *runner)
 
 static void carry_out(struct runner *runner, const struct round_effects *effects, uint64_t now_ns)
 {
+    priority_background(effects->outcome == ROUND_COLLECT || runner->round.phase == ROUND_COLLECTING);
     if (effects->send != ROUND_SEND_NOTHING)
         send_all(runner, effects);
     switch (effects->outcome) {
