@@ -330,6 +330,28 @@ static void execute_waits_for_the_end_of_its_time(void **state)
     assert_state(client, COORDINATOR_ABORTED, true);
 }
 
+static void user_is_told_in_time(void **state)
+{
+    (void)state;
+    struct client *client = begin(2);
+    coordinator_start(&client->c, client->part, 2, UINT64_MAX, START + 50 * MS);
+    assert_string_equal(sends(client), "PP");
+    assert_int_equal(coordinator_next_ns(&client->c), START + 50 * MS);
+    pass(client, START + 50 * MS - 1);
+    assert_state(client, COORDINATOR_RUNS, false);
+    pass(client, START + 50 * MS);
+    assert_state(client, COORDINATOR_UNKNOWN, false);
+    assert_string_equal(sends(client), "RR"); /* votes are waited for no longer than the user waits */
+    client = begin(2);
+    assert_string_equal(sends(client), "PP");
+    pass(client, VOTE_END);
+    for (client->c.deadline_ns = VOTE_END + 10 * MS; client->now < VOTE_END + 10 * MS; pass(client, coordinator_next_ns(&client->c)))
+        assert_string_equal(sends(client), "RR");
+    assert_int_equal(client->now, VOTE_END + 10 * MS);
+    assert_state(client, COORDINATOR_UNKNOWN, false);
+    assert_int_equal(coordinator_next_ns(&client->c), VOTE_END + COORDINATOR_REPEAT_NS);
+}
+
 static void late_and_repeated_answers_change_nothing(void **state)
 {
     (void)state;
@@ -438,6 +460,7 @@ int main(void)
         cmocka_unit_test(never_sent_is_an_abort),
         cmocka_unit_test(never_sent_to_one_and_gone_at_another),
         cmocka_unit_test(execute_waits_for_the_end_of_its_time),
+        cmocka_unit_test(user_is_told_in_time),
         cmocka_unit_test(late_and_repeated_answers_change_nothing),
         cmocka_unit_test(misuse_while_voting_is_no_answer_and_afterwards_no_obstacle),
         cmocka_unit_test(abandoning),
