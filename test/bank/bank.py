@@ -24,6 +24,7 @@ from wire import Closed, Connection  # noqa: E402
 
 PROGRAMS["bank"] = "test/bank/bank"
 MIB = 1 << 20
+ROUNDS_MORE = 20  # what there is to be seen in a round is up to the machine
 LEASE_S = 0.5
 
 
@@ -196,14 +197,17 @@ class Campaign:
 
 
 def run(kind="accounts", nodes=3, clients=16, segment_size=MIB + 3 * 4096, rounds=100, kill_every=0, stop_every=0, seed=1, least_between=0, snapshot="",
-        after=None):
-    """A whole run. kill_every, stop_every: 0 never. least_between: operations from one round to the next. after(campaign): further tests, before the clients
-    stop; the first and the last file are there then. Prints one line."""
+        after=None, until=lambda campaign: True):
+    """A whole run. kill_every, stop_every: 0 never. least_between: operations from one round to the next. until(campaign): whether enough was seen, else it
+    goes on for up to ROUNDS_MORE times as many rounds. after(campaign): further tests, before the clients stop; the first and the last file are there then.
+    Prints one line."""
     options = f"interval = 0 keep = 10000 preserve_limit = 1GiB {snapshot}"
     begin = time.monotonic()
     with Grid(nodes=nodes, segment_size=segment_size, snapd=True, snapshot=options) as grid, Clients(grid, kind, seed, clients) as load:
         campaign = Campaign(grid, load, seed)
-        for i in range(rounds):
+        for i in range(rounds * ROUNDS_MORE):
+            if i >= rounds and until(campaign):
+                break
             before = load.operations()
             wait_until(lambda at=before: load.operations() >= at + least_between, PATIENCE_S, "some operations")
             if kill_every and i % kill_every == kill_every - 1:

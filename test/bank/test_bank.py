@@ -24,6 +24,12 @@ def flip(path, at):
         file.write(bytes([byte ^ 1]))
 
 
+def some_operations(load):
+    """Let each client do a few, so that two rounds differ on every node."""
+    before = load.operations()
+    wait_until(lambda: load.operations() >= before + 4 * CLIENTS, what="some operations")
+
+
 class Bank(unittest.TestCase):
     def refused(self, verdict, *says):
         self.assertTrue(verdict.startswith("torn: "), verdict)
@@ -51,7 +57,8 @@ class Bank(unittest.TestCase):
         self.refused(load.check(last, cut_ns=1), "after the cut is in the file")
 
     def test_transfers_between_nodes(self):
-        campaign = bank.run(clients=CLIENTS, rounds=case.scale(200, 10), seed=SEED, least_between=2 * CLIENTS, after=self.torn_files)
+        campaign = bank.run(clients=CLIENTS, rounds=case.scale(200, 10), seed=SEED, least_between=2 * CLIENTS, after=self.torn_files,
+                            until=lambda campaign: campaign.open > 0)
         self.assertGreater(campaign.open, 0, "no snapshot came between a debit and its credit: the load is too low to prove anything")
 
     def test_two_rounds_in_a_row_put_together(self):
@@ -60,8 +67,7 @@ class Bank(unittest.TestCase):
 
         def after(campaign):
             load = campaign.clients
-            before = load.operations()
-            wait_until(lambda: load.operations() >= before + 4 * CLIENTS, what="some operations")
+            some_operations(load)
             campaign.round(keep=True)
             for node in range(3):
                 torn = load.splice("torn.mcsnap", *campaign.kept[-2:], "node", node)
@@ -72,7 +78,8 @@ class Bank(unittest.TestCase):
             self.refused(verdict)
 
     def test_stamped_pages(self):
-        campaign = bank.run(kind="pages", clients=CLIENTS, rounds=case.scale(80, 6), seed=SEED, segment_size=2 * bank.MIB, after=self.mixed_pages)
+        campaign = bank.run(kind="pages", clients=CLIENTS, rounds=case.scale(80, 6), seed=SEED, segment_size=2 * bank.MIB, after=self.mixed_pages,
+                            until=lambda campaign: campaign.cuts_seen > 0)
         self.assertGreater(campaign.cuts_seen, 0)
 
     def mixed_pages(self, campaign):
@@ -84,6 +91,7 @@ class Bank(unittest.TestCase):
             flip(sound, at)
             self.refused(load.check(sound), "CRC-32C")
             flip(sound, at)
+        some_operations(load)
         campaign.round(keep=True)
         self.refused(load.check(load.splice("torn.mcsnap", *campaign.kept[-2:], "node", 1)))
 
