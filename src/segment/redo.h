@@ -68,7 +68,8 @@ static inline void redo_store_word_locked(struct preserve *preserve, uint64_t of
  *  segment is marked as one that is being restored, and served to nobody, before and after. No page is preserved: no capture is live. */
 static inline void redo_restore_locked(uint8_t *bytes, uint64_t offset, uint64_t length, const void *data, uint64_t zero_bytes)
 {
-    copy_in(bytes + offset, data, length);
+    if (length > 0) /* else data may be NULL */
+        copy_in(bytes + offset, data, length);
     copy_zeros(bytes + offset + length, zero_bytes);
 }
 
