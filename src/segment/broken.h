@@ -13,6 +13,9 @@
 #ifndef SEGMENT_BROKEN_NO_DRAIN
 #define SEGMENT_BROKEN_NO_DRAIN 0 /* a closed gate counts as drained whoever is inside */
 #endif
+#ifndef SEGMENT_BROKEN_IN_DOUBT
+#define SEGMENT_BROKEN_IN_DOUBT 0 /* a closed gate counts as drained whatever is prepared */
+#endif
 
 #ifdef SEGMENT_TEST_PAUSE
 void segment_test_pause(void); /* the test has it */

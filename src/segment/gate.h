@@ -3,7 +3,8 @@
  *
  *  Private to the process. Passing costs each writer two stores to a cache line of its own and two loads of a word that hardly ever
  *  changes. The fence between "I am inside" and "is it closed?" is left to the one who closes: membarrier(2) makes all running threads of
- *  the process execute it. Where the kernel has no membarrier the writers' stores and loads are sequentially consistent. Nobody waits in enter. */
+ *  the process execute it. Where the kernel has no membarrier the writers' stores and loads are sequentially consistent. Nobody waits in enter.
+ *  What was decided before the gate was closed passes the closed gate; whoever closes it waits for that by other means (transaction.h). */
 #ifndef SEGMENT_GATE_H
 #define SEGMENT_GATE_H
 
@@ -41,7 +42,7 @@ void gate_free(struct gate *gate);
 
 /** From now on enter fails. */
 void gate_close(struct gate *gate);
-/** Of a closed gate: is nobody inside any more? Once true it stays so until gate_open. */
+/** Of a closed gate: is nobody inside any more who entered by gate_enter? Once true it stays so until gate_open. */
 bool gate_is_drained(struct gate *gate);
 void gate_open(struct gate *gate);
 
@@ -84,6 +85,15 @@ static inline uint32_t gate_enter(struct gate *gate, uint32_t writer)
         return ticket;
     gate_leave(gate, writer, ticket);
     return 0;
+}
+
+/** A ticket for gate_leave, also from a closed gate. */
+static inline uint32_t gate_enter_decided(const struct gate *gate, uint32_t writer)
+{
+    struct gate_pass *pass = &gate->pass[writer];
+    uint32_t ticket = atomic_load_explicit(&pass->count, memory_order_relaxed) + 1;
+    gate_store(gate, pass, ticket);
+    return ticket;
 }
 
 #endif

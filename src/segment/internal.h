@@ -5,16 +5,12 @@
 
 #include "segment/gate.h"
 #include "segment/layout.h"
+#include "segment/lines.h"
 #include "segment/object.h"
 #include "segment/preserve.h"
+#include "segment/ranges.h"
 #include "segment/segment.h"
-
-/** One range of a multi, for taking its stripes in ascending order. */
-struct multi_item {
-    uint64_t offset;
-    uint64_t end;
-    bool write;
-};
+#include "segment/sessions.h"
 
 /** An open segment. All fields but the bytes that they point to are constant after segment_open, except those that say so. Any thread. */
 struct segment {
@@ -25,7 +21,10 @@ struct segment {
     uint64_t redo_stride;   /* bytes from one record to the next */
     uint64_t redo_bytes;    /* of data that a record must hold */
     uint32_t writers;
-    struct multi_item *items; /* owned; MULTI_RANGES_MAX for each writer */
+    struct range_item *items; /* owned; MULTI_RANGES_MAX for each writer */
+    struct layout_lock *locks; /* owned; LAYOUT_LOCKS_MAX for each writer */
+    struct lines lines;       /* owned */
+    struct sessions sessions; /* owned */
     struct object object;     /* owned */
     struct layout_header *header; /* in the mapping */
     struct preserve preserve; /* owned */
@@ -36,5 +35,12 @@ struct segment {
     _Atomic bool interrupted; /* the agent's wait returns */
     struct segment_info info;
 };
+
+/** The record of a writer. */
+static inline struct redo_record *redo_of(const struct segment *segment, uint32_t writer)
+{
+    MC_ASSERT(writer < segment->writers);
+    return (struct redo_record *)(void *)(segment->redo + writer * segment->redo_stride);
+}
 
 #endif

@@ -47,10 +47,28 @@ static void plan_fixed(struct layout_fixed *fixed, const struct segment_options 
     at = section_add(section, count, LAYOUT_STRIPES, at, stripes * sizeof(struct stripe), sizeof(struct stripe));
     at = section_add(section, count, LAYOUT_SLOT_OF, at, pages * sizeof(uint64_t), sizeof(uint64_t));
     at = section_add(section, count, LAYOUT_PAGE_EPOCH, at, pages * sizeof(uint32_t), sizeof(uint32_t));
-    at = section_add(section, count, LAYOUT_TRANSACTIONS, at, LAYOUT_TRANSACTION_BYTES, 0);
+    at = section_add(section, count, LAYOUT_TRANSACTIONS, at, layout_transaction_bytes(options->size), sizeof(struct layout_session));
     at = round_up(at, options->size >= LAYOUT_HUGE_BYTES ? LAYOUT_HUGE_BYTES : PAGE_BYTES);
     section_add(section, count, LAYOUT_DATA, at, options->size, PAGE_BYTES);
     layout_seal(fixed);
+}
+
+uint64_t layout_transaction_bytes(uint64_t size)
+{
+    uint64_t bytes = size / LAYOUT_TRANSACTION_PART / LAYOUT_TRANSACTION_STEP * LAYOUT_TRANSACTION_STEP;
+    if (bytes < LAYOUT_TRANSACTION_BYTES_MIN)
+        return LAYOUT_TRANSACTION_BYTES_MIN;
+    return bytes < LAYOUT_TRANSACTION_BYTES_MAX ? bytes : LAYOUT_TRANSACTION_BYTES_MAX;
+}
+
+uint32_t layout_sessions(uint64_t transaction_bytes)
+{
+    return (uint32_t)(transaction_bytes / 2 / sizeof(struct layout_session));
+}
+
+uint32_t layout_units(uint64_t transaction_bytes)
+{
+    return (uint32_t)(transaction_bytes / 2 / LAYOUT_UNIT_BYTES);
 }
 
 uint64_t layout_redo_stride(uint64_t redo_bytes)

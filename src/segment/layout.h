@@ -11,6 +11,7 @@
 
 #include "base/err.h"
 #include "base/limits.h"
+#include "segment/lane.h"
 #include "segment/segment.h"
 
 #define LAYOUT_MAGIC 0x474553504d4f434du /* the bytes "MCOMPSEG" */
@@ -18,7 +19,10 @@
 #define LAYOUT_READY 0x59444552u /* "REDY" */
 #define LAYOUT_HEADER_BYTES 4096u
 #define LAYOUT_GRID_BYTES 72u
-#define LAYOUT_TRANSACTION_BYTES (1u << 20)
+#define LAYOUT_TRANSACTION_PART 8u          /* the section of transactions has k divided by this, in steps of: */
+#define LAYOUT_TRANSACTION_STEP (64u << 10)
+#define LAYOUT_TRANSACTION_BYTES_MIN (UINT64_C(1) << 20)
+#define LAYOUT_TRANSACTION_BYTES_MAX (UINT64_C(32) << 20)
 #define LAYOUT_HUGE_BYTES (2u << 20) /* the data of a segment at least this large starts at a multiple of it, for huge pages */
 
 #define STRIPE_SHIFT 16u
@@ -30,8 +34,7 @@ enum layout_kind {
     LAYOUT_STRIPES = 1,      /* struct stripe, one for each STRIPE_BYTES of data; the last stripe may be shorter */
     LAYOUT_SLOT_OF = 2,      /* _Atomic u64 for each page: round << 32 | slot where a snapshot finds the preserved page; zero: there was none */
     LAYOUT_PAGE_EPOCH = 3,   /* _Atomic u32 for each page: the last cut for which it was preserved or captured */
-    LAYOUT_TRANSACTIONS = 4, /* records of minitransactions; zero as long as there was none. element_bytes 0: the record's size is in
-                                transaction_record_bytes of the header, which whoever uses the section first sets before use */
+    LAYOUT_TRANSACTIONS = 4, /* first half: struct layout_session, as many as fit; second half: units of LAYOUT_UNIT_BYTES */
     LAYOUT_DATA = 5,         /* the k bytes */
     LAYOUT_REDO = 6          /* struct redo_record, one for each writer: in the tail, since their number and size may change */
 };
@@ -120,10 +123,8 @@ struct layout_header {
     _Atomic uint64_t restore_id;    /* its number, as its client chose it; 0 for one at a server's start */
     _Atomic uint64_t restore_file;  /* what tells its file from others */
     uint8_t unused_b[8];
-    /* Minitransactions; zero as long as there was none. */
-    _Atomic uint64_t transaction_generation; /* counter that the generations of sessions come from */
-    uint64_t transaction_record_bytes;
-    uint8_t unused_c[48];
+    _Atomic uint64_t transaction_generation; /* counter that the generations of sessions come from; begins with a random number of 48 bits */
+    uint8_t unused_c[56];
     _Atomic uint32_t slot_next; /* next free slot for a preserved page */
     uint8_t unused_d[60];
     struct layout_mailbox mailbox;
@@ -153,11 +154,15 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "atomic
 /** The reader-writer semaphore of one stripe, see semaphore.h. All zero: free. */
 struct stripe {
     _Atomic uint64_t state;
-    _Atomic uint64_t sequence; /* odd while a writer stores into the stripe */
+    _Atomic uint64_t sequence; /* grows by 4 with every write; LAYOUT_SEQUENCE_STORING while one is under way, LAYOUT_SEQUENCE_LOCKED see lines.h */
     _Atomic uint32_t turn;     /* futex: waiting readers sleep on it */
     _Atomic uint32_t calls;    /* futex: waiting writers sleep on it */
-    uint8_t unused[40];
+    uint32_t locks;            /* of prepared transactions that lie in it in part; guarded by the write permits */
+    uint8_t unused[36];
 };
+#define LAYOUT_SEQUENCE_STORING UINT64_C(1)
+#define LAYOUT_SEQUENCE_LOCKED UINT64_C(2) /* locks is not 0 */
+
 _Static_assert(sizeof(struct stripe) == 64, "one cache line, so that neighbours do not disturb each other");
 
 /* ---- the redo records ---- */
@@ -167,20 +172,71 @@ struct redo_range {
     uint64_t length;
 };
 
-/** New bytes of a running write: range_count ranges, then data_bytes bytes, those of the ranges in order. While valid is 1 they may be
+/** New bytes of a running write: range_count ranges, then data_bytes bytes, those of the ranges in order. While valid is not REDO_INVALID they may be
  *  partly stored, and storing all of them again finishes the write. */
 struct redo_record {
-    _Atomic uint32_t valid;
+    _Atomic uint32_t valid; /* enum redo_valid */
     uint32_t range_count;
     uint64_t data_bytes;
+    uint64_t lane;      /* REDO_VALID_LANE: the write is that of the transaction in this lane (session * LANES + lane), */
+    uint64_t lane_word; /* and once all is stored, this is the word of its record */
+    uint8_t unused[16]; /* the data of one range begins a cache line */
     struct redo_range range[];
 };
-_Static_assert(sizeof(struct redo_record) == 16 && sizeof(struct redo_range) == 16, "format");
+_Static_assert(sizeof(struct redo_record) == 48 && sizeof(struct redo_range) == 16, "format");
+
+enum redo_valid { REDO_INVALID = 0, REDO_VALID = 1, REDO_VALID_LANE = 2 };
+
+/* ---- minitransactions ---- */
+
+#define LAYOUT_LINE_SHIFT 6u /* what prepared transactions lock: lines of 64 bytes */
+#define LAYOUT_UNIT_BYTES 512u
+#define LAYOUT_INLINE_BYTES 216u
+#define LAYOUT_INLINE UINT32_MAX /* instead of the number of a unit */
+#define LAYOUT_LOCKS_MAX (2u * MULTI_RANGES_MAX)
+
+/** One transaction at a time. What follows the word counts for as long as the word says PREPARED, COMMITTING or COMMITTED, and failed_compare while it says
+ *  LANE_COMPARE; it is changed only while the word says ABORTED without a reason.
+ *  The body: participants, locks, a redo_record with the writes (only if redo_bytes is not 0; a multiple of 8), the answer; inline, or in units one
+ *  behind the other. */
+struct layout_lane {
+    _Atomic uint64_t word; /* sequence << 8 | enum lane_reason << 4 | enum lane_state */
+    uint32_t failed_compare;
+    uint32_t participant_count;
+    uint32_t lock_count;
+    uint32_t first_unit; /* or LAYOUT_INLINE */
+    uint64_t redo_bytes;
+    uint64_t answer_bytes;
+    uint8_t body[LAYOUT_INLINE_BYTES];
+};
+_Static_assert(sizeof(struct layout_lane) == 256 && offsetof(struct layout_lane, body) == 40, "format");
+
+/** Lines that a prepared transaction has locked; ascending, and apart from each other. */
+struct layout_lock {
+    uint64_t first_line;
+    uint32_t lines;
+    uint32_t exclusive; /* 0 or 1 */
+};
+_Static_assert(sizeof(struct layout_lock) == 16, "format");
+_Static_assert(sizeof(struct lane_participant) == 32 && offsetof(struct lane_participant, id.generation) == 16, "format: participants are stored as they are");
+
+struct layout_session {
+    _Atomic uint64_t generation; /* 0: nobody's, and the rest means nothing */
+    uint8_t client[16];
+    uint8_t unused[40];
+    struct layout_lane lane[LANES];
+};
+_Static_assert(sizeof(struct layout_session) == 64 + LANES * 256, "format");
 
 /* ---- making and checking ---- */
 
 /** Fill a header for options: everything but id, attach_count and ready. Pure. */
 void layout_plan(struct layout_header *header, const struct segment_options *options);
+
+/** Bytes of the section of transactions of a segment of `size` bytes, and what it holds. */
+uint64_t layout_transaction_bytes(uint64_t size);
+uint32_t layout_sessions(uint64_t transaction_bytes);
+uint32_t layout_units(uint64_t transaction_bytes);
 
 /** Bytes of one writer's record for writes of up to redo_bytes. */
 uint64_t layout_redo_stride(uint64_t redo_bytes);

@@ -35,9 +35,16 @@ void segment_freeze(struct segment *segment)
     gate_close(&segment->gate);
 }
 
+/* In this order: once the gate is empty no more transactions are prepared, and none is left that a commit could come for. */
+static bool is_drained(struct segment *segment)
+{
+    return gate_is_drained(&segment->gate) &&
+           (SEGMENT_BROKEN_IN_DOUBT || atomic_load_explicit(&segment->sessions.prepared, memory_order_seq_cst) == 0);
+}
+
 static bool look_drained(struct segment *segment)
 {
-    segment->drained = segment->drained || SEGMENT_BROKEN_NO_DRAIN || gate_is_drained(&segment->gate);
+    segment->drained = segment->drained || SEGMENT_BROKEN_NO_DRAIN || is_drained(segment);
     return segment->drained;
 }
 
@@ -141,7 +148,7 @@ static bool has_news(struct segment *segment)
     segment_last_cut(segment, &segment->was_live);
     if (atomic_exchange_explicit(&segment->interrupted, false, memory_order_acquire))
         return true;
-    if (segment_is_frozen(segment) && !segment->drained && gate_is_drained(&segment->gate))
+    if (segment_is_frozen(segment) && !segment->drained && is_drained(segment))
         return true;
     return was_live && !segment->was_live;
 }

@@ -7,13 +7,15 @@
  *
  *  Order inside a write:
  *      fill the record | gate | permits | sequences odd | record valid | preserve pages | store | record invalid | sequences even | permits back | leave
- *  Lock order: the gate (nobody waits there), the stripes, ascending. Nothing else is taken in here. */
+ *  Lock order: the gate (nobody waits there), the stripes, ascending. Nothing else is taken in here. Lines that a prepared transaction has locked
+ *  (lines.h) are looked at with the permits held, or between the two looks at the sequence numbers; nobody waits for one in here. */
 #include <string.h>
 
 #include "segment/copy.h"
 #include "segment/internal.h"
 #include "segment/redo.h"
 #include "segment/semaphore.h"
+#include "segment/transaction.h"
 
 #define OPTIMISTIC_BYTES_MAX 8192u /* longer copies would too often be in vain beside writers, and taking permits is lost in their cost */
 #define OPTIMISTIC_TRIES 3
@@ -35,12 +37,6 @@ static ALWAYS_INLINE void check_range(const struct segment *segment, uint64_t of
 static ALWAYS_INLINE struct span span_of(const struct segment *segment, uint64_t offset, uint64_t length)
 {
     return (struct span){&segment->stripes[offset >> STRIPE_SHIFT], &segment->stripes[(offset + length - 1) >> STRIPE_SHIFT]};
-}
-
-static ALWAYS_INLINE struct redo_record *record_of(const struct segment *segment, uint32_t writer)
-{
-    MC_ASSERT(writer < segment->writers);
-    return (struct redo_record *)(void *)(segment->redo + writer * segment->redo_stride);
 }
 
 void segment_prefetch(const struct segment *segment, uint64_t offset)
@@ -91,24 +87,13 @@ static ALWAYS_INLINE void give_write(struct span span)
         semaphore_write_release(stripe);
 }
 
-/* Odd. What follows must begin with copy_fence_before_stores(). Only the holder of the write permits changes a sequence. */
-static ALWAYS_INLINE void sequence_begin(struct stripe *stripe)
+/* Make the sequences odd; are there locks of transactions in any of the stripes? */
+static ALWAYS_INLINE bool begin_stores(struct span span)
 {
-    uint64_t sequence = atomic_load_explicit(&stripe->sequence, memory_order_relaxed);
-    atomic_store_explicit(&stripe->sequence, sequence + 1, memory_order_relaxed);
-}
-
-/* Even again, after all stores. */
-static ALWAYS_INLINE void sequence_end(struct stripe *stripe)
-{
-    uint64_t sequence = atomic_load_explicit(&stripe->sequence, memory_order_relaxed);
-    atomic_store_explicit(&stripe->sequence, sequence + 1, memory_order_release);
-}
-
-static ALWAYS_INLINE void begin_stores(struct span span)
-{
+    uint64_t before = 0;
     for (struct stripe *stripe = span.first; stripe <= span.last; stripe++)
-        sequence_begin(stripe);
+        before |= sequence_begin(stripe);
+    return before & LAYOUT_SEQUENCE_LOCKED;
 }
 
 static ALWAYS_INLINE void end_stores(struct span span)
@@ -117,54 +102,81 @@ static ALWAYS_INLINE void end_stores(struct span span)
         sequence_end(stripe);
 }
 
+/* Is a line of the range locked by a transaction? A read or write permit of each stripe is held. */
+static ALWAYS_INLINE bool meets_lock(const struct segment *segment, struct span span, uint64_t offset, uint64_t length, bool write)
+{
+    for (struct stripe *stripe = span.first; stripe <= span.last; stripe++)
+        if (__builtin_expect(sequence_is_locked(stripe), 0))
+            return lines_meet(&segment->lines, segment->stripes, offset, length, write);
+    return false;
+}
+
 /* ---- reads ---- */
 
-/* Copy without permits; false when a writer was there. Nothing in shared memory is changed. Two stripes: both sequences are even before
- * the copy and the same after it, so between the last of the first looks and the first of the second looks no writer was in either. */
-static ALWAYS_INLINE bool read_optimistic(const struct segment *segment, struct span span, uint64_t offset, uint64_t length, void *buf)
+/* Copy without permits; BUSY when a writer was there. Nothing in shared memory is changed. Two stripes: both sequences are even before
+ * the copy and the same after it, so between the last of the first looks and the first of the second looks no writer was in either, and no
+ * lock came or went. */
+static ALWAYS_INLINE enum segment_outcome read_optimistic(const struct segment *segment, struct span span, uint64_t offset, uint64_t length,
+                                                          void *buf, bool see_locks)
 {
     uint64_t first = atomic_load_explicit(&span.first->sequence, memory_order_acquire);
     uint64_t last = atomic_load_explicit(&span.last->sequence, memory_order_acquire);
-    if ((first | last) & 1u)
-        return false;
-    copy_out(buf, segment->bytes + offset, length);
+    if ((first | last) & (see_locks ? LAYOUT_SEQUENCE_STORING : LAYOUT_SEQUENCE_STORING | LAYOUT_SEQUENCE_LOCKED))
+        return SEGMENT_BUSY;
+    bool locked = see_locks && lines_meet(&segment->lines, segment->stripes, offset, length, false);
+    if (!locked)
+        copy_out(buf, segment->bytes + offset, length);
     copy_fence_after_loads();
-    return atomic_load_explicit(&span.first->sequence, memory_order_relaxed) == first &&
-           atomic_load_explicit(&span.last->sequence, memory_order_relaxed) == last;
+    if (atomic_load_explicit(&span.first->sequence, memory_order_relaxed) != first ||
+        atomic_load_explicit(&span.last->sequence, memory_order_relaxed) != last)
+        return SEGMENT_BUSY;
+    return locked ? SEGMENT_LOCKED : SEGMENT_DONE;
 }
 
-/* Out of line, so that small reads do not pay for its registers. */
-static __attribute__((noinline)) bool read_with_permits(struct segment *segment, struct span span, uint64_t offset, uint64_t length, void *buf, bool wait)
+static enum segment_outcome read_with_permits(struct segment *segment, struct span span, uint64_t offset, uint64_t length, void *buf, bool wait)
 {
     if (!take_read(span, wait))
-        return false;
-    memcpy(buf, segment->bytes + offset, length);
+        return SEGMENT_BUSY;
+    bool locked = meets_lock(segment, span, offset, length, false);
+    if (!locked)
+        memcpy(buf, segment->bytes + offset, length);
     give_read(span);
-    return true;
+    return locked ? SEGMENT_LOCKED : SEGMENT_DONE;
 }
 
-static ALWAYS_INLINE bool read_range(struct segment *segment, uint64_t offset, uint64_t length, void *buf, bool wait)
+/* Large, or in a stripe with locks, or beside a writer. Out of line, so that other reads do not pay for its registers. */
+static __attribute__((noinline)) enum segment_outcome read_slowly(struct segment *segment, struct span span, uint64_t offset, uint64_t length,
+                                                                  void *buf, bool wait)
 {
-    check_range(segment, offset, length);
-    if (length == 0)
-        return true;
-    struct span span = span_of(segment, offset, length);
     if (length <= OPTIMISTIC_BYTES_MAX) {
-        for (int i = 0; i < OPTIMISTIC_TRIES; i++)
-            if (read_optimistic(segment, span, offset, length, buf))
-                return true;
+        for (int i = 1; i < OPTIMISTIC_TRIES; i++) { /* one was in vain already */
+            enum segment_outcome outcome = read_optimistic(segment, span, offset, length, buf, true);
+            if (outcome != SEGMENT_BUSY)
+                return outcome;
+        }
         if (!wait)
-            return false;
+            return SEGMENT_BUSY;
     }
     return read_with_permits(segment, span, offset, length, buf, wait);
 }
 
-void segment_read(struct segment *segment, uint64_t offset, uint64_t length, void *buf)
+static ALWAYS_INLINE enum segment_outcome read_range(struct segment *segment, uint64_t offset, uint64_t length, void *buf, bool wait)
 {
-    read_range(segment, offset, length, buf, true);
+    check_range(segment, offset, length);
+    if (length == 0)
+        return SEGMENT_DONE;
+    struct span span = span_of(segment, offset, length);
+    if (length <= OPTIMISTIC_BYTES_MAX && read_optimistic(segment, span, offset, length, buf, false) == SEGMENT_DONE)
+        return SEGMENT_DONE;
+    return read_slowly(segment, span, offset, length, buf, wait);
 }
 
-bool segment_read_try(struct segment *segment, uint64_t offset, uint64_t length, void *buf)
+enum segment_outcome segment_read(struct segment *segment, uint64_t offset, uint64_t length, void *buf)
+{
+    return read_range(segment, offset, length, buf, true);
+}
+
+enum segment_outcome segment_read_try(struct segment *segment, uint64_t offset, uint64_t length, void *buf)
 {
     return read_range(segment, offset, length, buf, false);
 }
@@ -172,8 +184,15 @@ bool segment_read_try(struct segment *segment, uint64_t offset, uint64_t length,
 const void *segment_hold_try(struct segment *segment, uint64_t offset, uint64_t length)
 {
     check_range(segment, offset, length);
-    if (length > 0 && !take_read(span_of(segment, offset, length), false))
+    if (length == 0)
+        return segment->bytes + offset;
+    struct span span = span_of(segment, offset, length);
+    if (!take_read(span, false))
         return NULL;
+    if (meets_lock(segment, span, offset, length, false)) {
+        give_read(span);
+        return NULL;
+    }
     return segment->bytes + offset;
 }
 
@@ -186,6 +205,15 @@ void segment_release(struct segment *segment, uint64_t offset, uint64_t length)
 
 /* ---- writes to one range ---- */
 
+/* From the locks of a transaction, with nothing stored. */
+static __attribute__((noinline, cold)) enum segment_outcome turn_back(struct segment *segment, uint32_t writer, uint32_t ticket, struct span span)
+{
+    end_stores(span);
+    give_write(span);
+    gate_leave(&segment->gate, writer, ticket);
+    return SEGMENT_LOCKED;
+}
+
 static ALWAYS_INLINE enum segment_outcome write_range(struct segment *segment, uint32_t writer, uint64_t offset, uint64_t length, const void *data,
                                                       bool wait)
 {
@@ -194,7 +222,7 @@ static ALWAYS_INLINE enum segment_outcome write_range(struct segment *segment, u
     if (length == 0)
         return SEGMENT_DONE;
     struct span span = span_of(segment, offset, length);
-    struct redo_record *redo = record_of(segment, writer);
+    struct redo_record *redo = redo_of(segment, writer);
     bool one_store = copy_is_one_store(offset, length);
     if (!one_store)
         redo_fill(redo, offset, length, data);
@@ -205,7 +233,8 @@ static ALWAYS_INLINE enum segment_outcome write_range(struct segment *segment, u
         gate_leave(&segment->gate, writer, ticket);
         return SEGMENT_BUSY;
     }
-    begin_stores(span);
+    if (__builtin_expect(begin_stores(span), 0) && lines_meet(&segment->lines, segment->stripes, offset, length, true))
+        return turn_back(segment, writer, ticket, span);
     if (one_store)
         redo_store_word_locked(&segment->preserve, offset, length, data);
     else
@@ -246,7 +275,7 @@ static ALWAYS_INLINE enum segment_outcome update_word(struct segment *segment, u
 {
     check_range(segment, offset, ATOMIC_WORD_BYTES);
     struct span span = span_of(segment, offset, ATOMIC_WORD_BYTES);
-    struct redo_record *redo = record_of(segment, writer);
+    struct redo_record *redo = redo_of(segment, writer);
     uint32_t ticket = gate_enter(&segment->gate, writer);
     if (ticket == 0)
         return SEGMENT_FROZEN;
@@ -254,6 +283,8 @@ static ALWAYS_INLINE enum segment_outcome update_word(struct segment *segment, u
         gate_leave(&segment->gate, writer, ticket);
         return SEGMENT_BUSY;
     }
+    if (__builtin_expect(begin_stores(span), 0) && lines_meet(&segment->lines, segment->stripes, offset, ATOMIC_WORD_BYTES, true))
+        return turn_back(segment, writer, ticket, span);
     uint64_t word;
     memcpy(&word, segment->bytes + offset, sizeof word);
     *before = word;
@@ -262,13 +293,12 @@ static ALWAYS_INLINE enum segment_outcome update_word(struct segment *segment, u
         bool one_store = copy_is_one_store(offset, sizeof word);
         if (!one_store)
             redo_fill(redo, offset, sizeof word, &word);
-        begin_stores(span);
         if (one_store)
             redo_store_word_locked(&segment->preserve, offset, sizeof word, &word);
         else
             redo_store_locked(&segment->preserve, redo);
-        end_stores(span);
     }
+    end_stores(span);
     give_write(span);
     gate_leave(&segment->gate, writer, ticket);
     return SEGMENT_DONE;
@@ -296,178 +326,18 @@ enum segment_outcome segment_cas_try(struct segment *segment, uint32_t writer, u
 
 /* ---- several ranges ---- */
 
-/* Visits the stripes of a sorted list of ranges once each, in ascending order. */
-struct walk {
-    const struct multi_item *item, *end;
-    uint64_t stripe;      /* next to look at */
-    uint64_t read_until;  /* stripes below it are covered by a read seen so far */
-    uint64_t write_until; /* and by a write */
-};
-
-static struct walk walk_begin(const struct multi_item *items, size_t count)
-{
-    return (struct walk){.item = items, .end = items + count};
-}
-
-/* Next stripe and whether a write covers it; false when there is none left. */
-static bool walk_next(struct walk *walk, uint64_t *stripe, bool *write)
-{
-    for (;;) {
-        for (; walk->item < walk->end && walk->item->offset >> STRIPE_SHIFT <= walk->stripe; walk->item++) {
-            uint64_t until = ((walk->item->end - 1) >> STRIPE_SHIFT) + 1;
-            uint64_t *covered = walk->item->write ? &walk->write_until : &walk->read_until;
-            if (until > *covered)
-                *covered = until;
-        }
-        *write = walk->stripe < walk->write_until;
-        if (*write || walk->stripe < walk->read_until) {
-            *stripe = walk->stripe++;
-            return true;
-        }
-        if (walk->item == walk->end)
-            return false;
-        walk->stripe = walk->item->offset >> STRIPE_SHIFT;
-    }
-}
-
-static void multi_release(struct segment *segment, const struct multi_item *items, size_t count, uint64_t before_stripe)
-{
-    struct walk walk = walk_begin(items, count);
-    uint64_t stripe;
-    bool write;
-    while (walk_next(&walk, &stripe, &write) && stripe < before_stripe) {
-        if (write)
-            semaphore_write_release(&segment->stripes[stripe]);
-        else
-            semaphore_read_release(&segment->stripes[stripe]);
-    }
-}
-
-static bool multi_take(struct segment *segment, const struct multi_item *items, size_t count, bool wait)
-{
-    struct walk walk = walk_begin(items, count);
-    uint64_t stripe;
-    bool write;
-    while (walk_next(&walk, &stripe, &write)) {
-        struct stripe *semaphore = &segment->stripes[stripe];
-        if (wait) {
-            if (write)
-                semaphore_write(semaphore);
-            else
-                semaphore_read(semaphore);
-        } else if (!(write ? semaphore_write_try(semaphore) : semaphore_read_try(semaphore))) {
-            multi_release(segment, items, count, stripe);
-            return false;
-        }
-    }
-    return true;
-}
-
-static void multi_sequences(struct segment *segment, const struct multi_item *items, size_t count, void (*change)(struct stripe *))
-{
-    struct walk walk = walk_begin(items, count);
-    uint64_t stripe;
-    bool write;
-    while (walk_next(&walk, &stripe, &write))
-        if (write)
-            change(&segment->stripes[stripe]);
-}
-
-/* Shell's sort by offset: short lists and sorted ones take one pass, 1024 items in the worst order some 20 microseconds, and no memory. */
-static void sort_items(struct multi_item *items, size_t count)
-{
-    static const size_t gaps[] = {701, 301, 132, 57, 23, 10, 4, 1}; /* M. Ciura, 2001 */
-    for (size_t g = 0; g < sizeof gaps / sizeof gaps[0]; g++) {
-        for (size_t i = gaps[g]; i < count; i++) {
-            struct multi_item item = items[i];
-            size_t to = i;
-            for (; to >= gaps[g] && items[to - gaps[g]].offset > item.offset; to -= gaps[g])
-                items[to] = items[to - gaps[g]];
-            items[to] = item;
-        }
-    }
-}
-
-/* The ranges that have bytes, checked, in ascending order. Returns their number. */
-static size_t multi_collect(const struct segment *segment, struct multi_item *items, const struct segment_range *reads, size_t read_count,
-                            const struct segment_write_range *writes, size_t write_count, uint64_t *write_bytes)
-{
-    MC_ASSERT(read_count <= MULTI_RANGES_MAX && write_count <= MULTI_RANGES_MAX - read_count);
-    size_t count = 0;
-    for (size_t i = 0; i < read_count; i++) {
-        check_range(segment, reads[i].offset, reads[i].length);
-        if (reads[i].length > 0)
-            items[count++] = (struct multi_item){reads[i].offset, reads[i].offset + reads[i].length, false};
-    }
-    *write_bytes = 0;
-    for (size_t i = 0; i < write_count; i++) {
-        check_range(segment, writes[i].offset, writes[i].length);
-        MC_ASSERT(writes[i].length <= segment->redo_bytes - *write_bytes);
-        *write_bytes += writes[i].length;
-        if (writes[i].length > 0)
-            items[count++] = (struct multi_item){writes[i].offset, writes[i].offset + writes[i].length, true};
-    }
-    sort_items(items, count);
-    uint64_t written_until = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (!items[i].write)
-            continue;
-        MC_ASSERT(items[i].offset >= written_until); /* writes do not overlap */
-        written_until = items[i].end;
-    }
-    return count;
-}
-
-/* Reads and writes of a multi whose stripes are taken. */
-static void multi_locked(struct segment *segment, struct redo_record *redo, const struct segment_range *reads, size_t read_count, void *buf,
-                         const struct multi_item *items, size_t count, bool writes)
-{
-    uint8_t *to = buf;
-    for (size_t i = 0; i < read_count; i++) {
-        if (reads[i].length == 0)
-            continue; /* buf may be NULL when nothing is read */
-        memcpy(to, segment->bytes + reads[i].offset, reads[i].length);
-        to += reads[i].length;
-    }
-    if (writes) {
-        multi_sequences(segment, items, count, sequence_begin);
-        redo_store_locked(&segment->preserve, redo);
-        multi_sequences(segment, items, count, sequence_end);
-    }
-}
-
-static enum segment_outcome multi(struct segment *segment, uint32_t writer, const struct segment_range *reads, size_t read_count, void *buf,
-                                  const struct segment_write_range *writes, size_t write_count, bool wait)
-{
-    struct redo_record *redo = record_of(segment, writer);
-    struct multi_item *items = segment->items + (size_t)writer * MULTI_RANGES_MAX;
-    uint64_t write_bytes;
-    size_t count = multi_collect(segment, items, reads, read_count, writes, write_count, &write_bytes);
-    uint32_t ticket = 0;
-    if (write_bytes > 0) {
-        redo_fill_ranges(redo, writes, write_count);
-        ticket = gate_enter(&segment->gate, writer);
-        if (ticket == 0)
-            return SEGMENT_FROZEN;
-    }
-    bool taken = multi_take(segment, items, count, wait);
-    if (taken) {
-        multi_locked(segment, redo, reads, read_count, buf, items, count, write_bytes > 0);
-        multi_release(segment, items, count, UINT64_MAX);
-    }
-    if (ticket != 0)
-        gate_leave(&segment->gate, writer, ticket);
-    return taken ? SEGMENT_DONE : SEGMENT_BUSY;
-}
-
 enum segment_outcome segment_multi(struct segment *segment, uint32_t writer, const struct segment_range *reads, size_t read_count, void *buf,
                                    const struct segment_write_range *writes, size_t write_count)
 {
-    return multi(segment, writer, reads, read_count, buf, writes, write_count, true);
+    struct segment_items items = {.reads = reads, .read_count = read_count, .writes = writes, .write_count = write_count, .answer = buf};
+    struct lane_view view;
+    return segment_execute(segment, writer, NULL, &items, &view);
 }
 
 enum segment_outcome segment_multi_try(struct segment *segment, uint32_t writer, const struct segment_range *reads, size_t read_count, void *buf,
                                        const struct segment_write_range *writes, size_t write_count)
 {
-    return multi(segment, writer, reads, read_count, buf, writes, write_count, false);
+    struct segment_items items = {.reads = reads, .read_count = read_count, .writes = writes, .write_count = write_count, .answer = buf};
+    struct lane_view view;
+    return segment_execute_try(segment, writer, NULL, &items, &view);
 }

@@ -3,30 +3,6 @@
 
 #include <inttypes.h>
 
-void redo_fill_ranges(struct redo_record *redo, const struct segment_write_range *writes, size_t count)
-{
-    copy_compiler_barrier();
-    uint32_t used = 0;
-    uint64_t data_bytes = 0;
-    for (size_t i = 0; i < count; i++) {
-        if (writes[i].length == 0)
-            continue;
-        redo->range[used].offset = writes[i].offset;
-        redo->range[used].length = writes[i].length;
-        data_bytes += writes[i].length;
-        used++;
-    }
-    redo->range_count = used;
-    redo->data_bytes = data_bytes;
-    uint8_t *to = redo_data(redo);
-    for (size_t i = 0; i < count; i++) {
-        if (writes[i].length == 0)
-            continue;
-        memcpy(to, writes[i].data, writes[i].length);
-        to += writes[i].length;
-    }
-}
-
 void redo_apply_ranges(struct redo_record *redo, uint8_t *bytes)
 {
     const uint8_t *from = redo_data(redo);
@@ -36,10 +12,9 @@ void redo_apply_ranges(struct redo_record *redo, uint8_t *bytes)
     }
 }
 
-/* Would applying a record stay inside the segment and the record? */
-static bool is_sane(const struct redo_record *redo, uint64_t record_bytes, uint64_t segment_bytes)
+bool redo_is_sane(const struct redo_record *redo, uint64_t record_bytes, uint64_t segment_bytes)
 {
-    if (redo->range_count == 0 || redo->range_count > MULTI_RANGES_MAX)
+    if (redo->range_count == 0 || redo->range_count > MULTI_RANGES_MAX || record_bytes < sizeof *redo + redo->range_count * sizeof redo->range[0])
         return false;
     uint64_t room = record_bytes - sizeof *redo - redo->range_count * sizeof redo->range[0];
     uint64_t sum = 0;
@@ -52,28 +27,40 @@ static bool is_sane(const struct redo_record *redo, uint64_t record_bytes, uint6
     return sum == redo->data_bytes;
 }
 
-enum mcomp_status redo_finish_all(struct preserve *preserve, uint8_t *base, uint64_t *finished, struct err *err)
+struct redo_record *redo_at(const struct layout_header *header, uint8_t *base, uint64_t i)
 {
-    const struct layout_header *header = preserve->header;
     const struct layout_section *section = layout_redo_section(header);
-    const struct layout_section *data = layout_section(header->fixed.section, header->fixed.section_count, LAYOUT_DATA);
-    uint64_t count = section->bytes / section->element_bytes;
-    *finished = 0;
-    for (uint64_t i = 0; i < count; i++) {
-        struct redo_record *redo = (void *)(base + section->offset + i * section->element_bytes);
+    return i < section->bytes / section->element_bytes ? (void *)(base + section->offset + i * section->element_bytes) : NULL;
+}
+
+enum mcomp_status redo_check_all(const struct layout_header *header, uint8_t *base, struct err *err)
+{
+    uint64_t record_bytes = layout_redo_section(header)->element_bytes;
+    struct redo_record *redo;
+    for (uint64_t i = 0; (redo = redo_at(header, base, i)) != NULL; i++) {
         uint32_t valid = atomic_load_explicit(&redo->valid, memory_order_acquire);
-        if (valid > 1 || (valid && !is_sane(redo, section->element_bytes, data->bytes)))
+        if (valid > REDO_VALID_LANE || (valid && !redo_is_sane(redo, record_bytes, header->fixed.size)))
             return err_set(err, MCOMP_DATA_LOSS,
                            "the record of the write that writer %" PRIu64 " of the last process was in is damaged; run "
                            "\"mcompd --reset --config FILE --node %" PRIu32 "\", which deletes the segment's bytes",
                            i, header->fixed.node);
     }
-    for (uint64_t i = 0; i < count; i++) {
-        struct redo_record *redo = (void *)(base + section->offset + i * section->element_bytes);
-        if (!atomic_load_explicit(&redo->valid, memory_order_acquire))
-            continue;
-        redo_store_locked(preserve, redo);
-        (*finished)++;
-    }
     return MCOMP_OK;
+}
+
+uint64_t redo_finish_all(struct preserve *preserve, uint8_t *base, struct layout_session *sessions)
+{
+    uint64_t finished = 0;
+    struct redo_record *redo;
+    for (uint64_t i = 0; (redo = redo_at(preserve->header, base, i)) != NULL; i++) {
+        uint32_t valid = atomic_load_explicit(&redo->valid, memory_order_acquire);
+        if (valid == REDO_INVALID)
+            continue;
+        if (valid == REDO_VALID_LANE)
+            redo_store_lane_locked(preserve, redo, &sessions[redo->lane / LANES].lane[redo->lane % LANES]);
+        else
+            redo_store_locked(preserve, redo);
+        finished++;
+    }
+    return finished;
 }

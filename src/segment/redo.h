@@ -29,20 +29,19 @@ static inline void redo_fill(struct redo_record *redo, uint64_t offset, uint64_t
     memcpy(redo_data(redo), data, length);
 }
 
-/** Fill it for several ranges; those without bytes are left out. */
-void redo_fill_ranges(struct redo_record *redo, const struct segment_write_range *writes, size_t count);
-
 /** Store the bytes of a filled record into the segment's bytes at `bytes`. */
 void redo_apply_ranges(struct redo_record *redo, uint8_t *bytes);
 
-/** Carry out the write of a filled record. The caller is inside the gate, holds the write permits of all stripes of its ranges and has made
- *  their sequences odd. This and redo_store_word_locked are where pages are preserved: after the mark, before the first store. */
-static inline void redo_store_locked(struct preserve *preserve, struct redo_record *redo)
+/** Would applying a record of record_bytes stay inside the record and the segment? */
+bool redo_is_sane(const struct redo_record *redo, uint64_t record_bytes, uint64_t segment_bytes);
+
+/** Preserve what a filled record changes, and store its bytes. The caller is inside the gate, holds the write permits of all stripes of its ranges and
+ *  has made their sequences odd; what makes the write happen even if the process is killed now is stored. This and redo_store_word_locked are where pages
+ *  are preserved: before the first store. */
+static inline void redo_apply_locked(struct preserve *preserve, struct redo_record *redo)
 {
     uint8_t *bytes = preserve->bytes;
-    /* Release: the filled record is there before the mark. Fence: the mark, the odd sequences, and that no capture was live or what ended it
-     * before the first byte. */
-    atomic_store_explicit(&redo->valid, 1, memory_order_release);
+    /* Fence: the mark, the odd sequences, and that no capture was live or what ended it before the first byte. */
     preserve_before_record(preserve, redo);
     copy_fence_before_stores();
     copy_compiler_barrier();
@@ -50,9 +49,26 @@ static inline void redo_store_locked(struct preserve *preserve, struct redo_reco
         copy_in(bytes + redo->range[0].offset, redo_data(redo), redo->range[0].length);
     else
         redo_apply_ranges(redo, bytes);
+}
+
+/** Carry out the write of a filled record. Same duties of the caller. */
+static inline void redo_store_locked(struct preserve *preserve, struct redo_record *redo)
+{
+    /* Release: the filled record is there before the mark. */
+    atomic_store_explicit(&redo->valid, REDO_VALID, memory_order_release);
+    redo_apply_locked(preserve, redo);
     /* Release: the last byte before the unmark. The permits are given back after it: a record that is valid covers bytes that nobody else
      * has changed since, so that storing them again never undoes a later write. */
-    atomic_store_explicit(&redo->valid, 0, memory_order_release);
+    atomic_store_explicit(&redo->valid, REDO_INVALID, memory_order_release);
+}
+
+/** The same for the write of a transaction: the word of the lane that the record names becomes redo->lane_word, if and only if the write happens. */
+static inline void redo_store_lane_locked(struct preserve *preserve, struct redo_record *redo, struct layout_lane *lane)
+{
+    atomic_store_explicit(&redo->valid, REDO_VALID_LANE, memory_order_release);
+    redo_apply_locked(preserve, redo);
+    atomic_store_explicit(&lane->word, redo->lane_word, memory_order_release);
+    atomic_store_explicit(&redo->valid, REDO_INVALID, memory_order_release);
 }
 
 /** Store 1, 2, 4 or 8 bytes at a multiple of that. Same duties of the caller; no record: one store is there or not. */
@@ -73,9 +89,14 @@ static inline void redo_restore_locked(uint8_t *bytes, uint64_t offset, uint64_t
     copy_zeros(bytes + offset + length, zero_bytes);
 }
 
-/** Finish the writes of all valid records of a segment that no process uses; base: where it is mapped. Preserves pages like any write.
- *  *finished: how many there were.
- *  Errors: DATA_LOSS when a record makes no sense; then no byte has been changed. */
-MUST_CHECK enum mcomp_status redo_finish_all(struct preserve *preserve, uint8_t *base, uint64_t *finished, struct err *err);
+/** The i-th record of a segment, or NULL when there is none; base: where the segment is mapped. For segment_open. */
+struct redo_record *redo_at(const struct layout_header *header, uint8_t *base, uint64_t i);
+
+/** Do all valid records of a segment make sense, but for the lanes that they name? Errors: DATA_LOSS. */
+MUST_CHECK enum mcomp_status redo_check_all(const struct layout_header *header, uint8_t *base, struct err *err);
+
+/** Finish the writes of all valid records of a segment that no process uses, after they and the lanes that they name were checked. Preserves pages like any
+ *  write. Returns how many there were. sessions: the table of the segment. */
+uint64_t redo_finish_all(struct preserve *preserve, uint8_t *base, struct layout_session *sessions);
 
 #endif

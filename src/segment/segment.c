@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "segment/internal.h"
+#include "segment/recovery.h"
 #include "segment/redo.h"
 #include "segment/semaphore.h"
 
@@ -38,11 +39,20 @@ static void find_sections(struct segment *segment)
     segment->header = header;
     segment->bytes = base + layout_section(sections, count, LAYOUT_DATA)->offset;
     segment->stripes = (void *)(base + layout_section(sections, count, LAYOUT_STRIPES)->offset);
+    const struct layout_section *transactions = layout_section(sections, count, LAYOUT_TRANSACTIONS);
+    sessions_place(&segment->sessions, base + transactions->offset, transactions->bytes);
     segment->preserve.header = header;
     segment->preserve.cap_word = &header->cap_word;
     segment->preserve.bytes = segment->bytes;
     segment->preserve.slot_of = (void *)(base + layout_section(sections, count, LAYOUT_SLOT_OF)->offset);
     segment->preserve.page_epoch = (void *)(base + layout_section(sections, count, LAYOUT_PAGE_EPOCH)->offset);
+}
+
+/* What the process keeps of transactions, as if there were none. */
+static enum mcomp_status init_transactions(struct segment *segment, uint64_t size, struct err *err)
+{
+    enum mcomp_status code = sessions_init(&segment->sessions, layout_transaction_bytes(size), err);
+    return code == MCOMP_OK ? lines_init(&segment->lines, size, err) : code;
 }
 
 /* Make the object's content from nothing, or from what a process left that was killed in here. */
@@ -55,9 +65,13 @@ static enum mcomp_status create(struct segment *segment, const struct segment_op
         code = object_resize(&segment->object, 0, err);
     if (code == MCOMP_OK)
         code = object_map(&segment->object, layout_object_bytes(&plan), err);
+    if (code == MCOMP_OK)
+        code = init_transactions(segment, options->size, err);
     if (code != MCOMP_OK)
         return code;
     layout_seal(&plan.fixed);
+    /* Sessions of a segment that was deleted are not taken for sessions of this one. */
+    atomic_store(&plan.transaction_generation, plan.fixed.id >> 16);
     struct layout_header *header = mapped_header(&segment->object);
     memcpy(header, &plan, sizeof plan);
     find_sections(segment);
@@ -112,6 +126,8 @@ static enum mcomp_status attach(struct segment *segment, const struct layout_hea
     enum mcomp_status code = layout_check(peeked, options, object_bytes, segment->object.name, err);
     if (code == MCOMP_OK)
         code = object_map(&segment->object, layout_object_bytes(peeked), err);
+    if (code == MCOMP_OK)
+        code = init_transactions(segment, options->size, err);
     if (code != MCOMP_OK)
         return code;
     struct layout_header *header = mapped_header(&segment->object);
@@ -119,7 +135,7 @@ static enum mcomp_status attach(struct segment *segment, const struct layout_hea
     find_sections(segment);
     code = pool_open(&segment->preserve, options->grid, options->node, options->preserve_limit, false, err);
     if (code == MCOMP_OK) /* with slots: what it changes is preserved first, as in any write */
-        code = redo_finish_all(&segment->preserve, segment->object.base, &segment->info.writes_finished, err);
+        code = recovery_run(segment, &segment->info.writes_finished, err);
     if (code == MCOMP_OK)
         code = change_records(segment, options, err);
     if (code == MCOMP_OK)
@@ -138,9 +154,17 @@ static void begin_restore(struct layout_header *header, const struct segment_res
     atomic_store(&header->restore_round, restore->round);
 }
 
+/* No transaction outlives the bytes that it was about. */
+static void end_transactions(struct segment *segment)
+{
+    sessions_clear(&segment->sessions);
+    lines_clear(&segment->lines, segment->stripes);
+}
+
 void segment_restore_begin(struct segment *segment, const struct segment_restore *restore)
 {
     begin_restore(segment->header, restore);
+    end_transactions(segment);
 }
 
 void segment_restore_complete(struct segment *segment)
@@ -186,6 +210,7 @@ static enum mcomp_status adopt(struct segment *segment, const struct segment_opt
     segment->served = atomic_load(&header->mailbox.sequence); /* a command from before was meant for the former server */
     for (uint64_t i = 0; i < (segment->size - 1) / STRIPE_BYTES + 1; i++)
         semaphore_reset(&segment->stripes[i]);
+    recovery_count_locks(segment);
     atomic_store(&header->owner_pid, (uint32_t)getpid());
     segment->info.id = header->fixed.id;
     segment->info.attach_count = atomic_fetch_add(&header->attach_count, 1) + 1;
@@ -210,8 +235,11 @@ static enum mcomp_status open_object(struct segment *segment, const struct segme
     } else {
         code = attach(segment, &peeked, object_bytes, options, err);
     }
-    if (code == MCOMP_OK && options->restore)
+    if (code == MCOMP_OK && options->restore) {
+        find_sections(segment);
         begin_restore(mapped_header(&segment->object), &(struct segment_restore){0});
+        end_transactions(segment);
+    }
     if (code == MCOMP_OK)
         code = adopt(segment, options, err);
     return code;
@@ -225,14 +253,18 @@ enum mcomp_status segment_open(struct segment **out, const struct segment_option
     MC_ASSERT(options->preserve_limit % PAGE_BYTES == 0);
     MC_ASSERT(options->redo_bytes >= ATOMIC_WORD_BYTES && options->redo_bytes <= 2 * (uint64_t)MESSAGE_BYTES_MAX);
     *out = NULL;
-    struct segment *segment = calloc(1, sizeof *segment);
-    struct multi_item *items = malloc((size_t)options->writers * MULTI_RANGES_MAX * sizeof *items);
-    if (!segment || !items) {
+    struct segment *segment = aligned_alloc(_Alignof(struct segment), sizeof *segment);
+    struct range_item *items = malloc((size_t)options->writers * MULTI_RANGES_MAX * sizeof *items);
+    struct layout_lock *locks = malloc((size_t)options->writers * LAYOUT_LOCKS_MAX * sizeof *locks);
+    if (!segment || !items || !locks) {
         free(segment);
         free(items);
+        free(locks);
         return err_set(err, MCOMP_RESOURCE_EXHAUSTED, "no memory for the scratch space of %" PRIu32 " writers", options->writers);
     }
+    memset(segment, 0, sizeof *segment);
     segment->items = items;
+    segment->locks = locks;
     segment->preserve.fd = -1;
     enum mcomp_status code = object_open(&segment->object, options->grid, options->node, true,
                                          offsetof(struct layout_header, owner_pid), err);
@@ -255,6 +287,9 @@ void segment_close(struct segment *segment)
     pool_close(&segment->preserve);
     object_close(&segment->object);
     gate_free(&segment->gate);
+    lines_free(&segment->lines);
+    sessions_free(&segment->sessions);
+    free(segment->locks);
     free(segment->items);
     free(segment);
 }

@@ -39,7 +39,8 @@ struct segment_info {
  *          FAILED_PRECONDITION the existing segment has another k, N, grid, node or format (says which, and `mcompd --reset`), or another
  *                              process has it open (names its pid), or another user owns it
  *          PERMISSION_DENIED   the object may not be opened
- *          DATA_LOSS           the segment is damaged: its header fails its checksum, it is cut short, a redo record makes no sense. */
+ *          DATA_LOSS           the segment is damaged: its header fails its checksum, it is cut short, a redo record or that of a transaction makes no
+ *                              sense. */
 MUST_CHECK enum mcomp_status segment_open(struct segment **segment, const struct segment_options *options, struct err *err);
 
 /** Whether the bytes may be served. Kept in the segment: it outlives the server. */
@@ -58,7 +59,7 @@ struct segment_restore {
 
 /* One thread at a time for the next four, and for segment_restore_write the same that are kept from being served: no other operation runs. */
 
-/** The bytes are about to be replaced: from here on they may not be served. */
+/** The bytes are about to be replaced: from here on they may not be served. All sessions end, with their transactions. */
 void segment_restore_begin(struct segment *segment, const struct segment_restore *restore);
 /** All bytes are replaced, but not served yet. */
 void segment_restore_complete(struct segment *segment);
@@ -83,13 +84,16 @@ uint64_t segment_size(const struct segment *segment);
  * Any thread; ranges must lie inside the segment (asserted: the caller has checked). Each is atomic against all others: it takes
  * effect at one instant, readers of the range see all of it or nothing, and after a crash of the process it is wholly there or wholly
  * absent, and there if it had returned. `writer` is the caller's redo record; two threads never use one at the same time.
- * Functions with _try never wait: they return false or BUSY, with nothing done, when a semaphore is taken. The others may sleep on it.
- * What changes bytes is refused while the segment is frozen, and nothing waits for the end of that in here. */
+ * Functions with _try never wait: they return BUSY, with nothing done, when a semaphore is taken. The others may sleep on it.
+ * What changes bytes is refused while the segment is frozen, and what meets the lines of a prepared transaction while that is undecided; nothing waits
+ * for the end of either in here. */
 
 enum segment_outcome {
     SEGMENT_DONE,
-    SEGMENT_BUSY,  /* _try only: a semaphore is taken; nothing was done */
-    SEGMENT_FROZEN /* a snapshot holds writers for a moment; nothing was done */
+    SEGMENT_BUSY,   /* _try only: a semaphore is taken; nothing was done */
+    SEGMENT_FROZEN, /* a snapshot holds writers for a moment; nothing was done */
+    SEGMENT_LOCKED  /* a prepared transaction (transaction.h) will write some line of the range, or has read one that would be changed; nothing was
+                       done, and nothing can be before the transaction is decided */
 };
 
 struct segment_range {
@@ -105,11 +109,11 @@ struct segment_write_range {
 /** Let the processor fetch what an operation at offset will touch first; for a caller that knows its next operations. Changes nothing. */
 void segment_prefetch(const struct segment *segment, uint64_t offset);
 
-/** Copy [offset, offset+length) to buf. Readers never exclude readers. */
-void segment_read(struct segment *segment, uint64_t offset, uint64_t length, void *buf);
-bool segment_read_try(struct segment *segment, uint64_t offset, uint64_t length, void *buf);
+/** Copy [offset, offset+length) to buf. Readers never exclude readers. Never FROZEN. */
+MUST_CHECK enum segment_outcome segment_read(struct segment *segment, uint64_t offset, uint64_t length, void *buf);
+MUST_CHECK enum segment_outcome segment_read_try(struct segment *segment, uint64_t offset, uint64_t length, void *buf);
 
-/** Hold the range still and return its bytes for direct use (zero-copy sends); NULL when a writer is in it.
+/** Hold the range still and return its bytes for direct use (zero-copy sends); NULL when a writer is in it, or a transaction has locked a line of it.
  *  Between hold and release the caller must not sleep, nor begin another operation. */
 const void *segment_hold_try(struct segment *segment, uint64_t offset, uint64_t length);
 void segment_release(struct segment *segment, uint64_t offset, uint64_t length);
@@ -141,7 +145,8 @@ MUST_CHECK enum segment_outcome segment_multi_try(struct segment *segment, uint3
 
 /** From now on operations that change bytes are refused; those under way go on. It must not be frozen (asserted). */
 void segment_freeze(struct segment *segment);
-/** Wait until no operation is changing bytes in a frozen segment. False: not within timeout_ms. */
+/** Wait until no operation is changing bytes in a frozen segment, and no transaction is prepared in it: what is decided of one, is carried out. False: not
+ *  within timeout_ms. */
 bool segment_wait_drained(struct segment *segment, uint32_t timeout_ms);
 /** Cut: what the bytes are now is what the capture of this round will show. The segment must be frozen, and have been found drained (asserted).
  *  Ends an earlier capture. */

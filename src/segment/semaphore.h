@@ -81,13 +81,14 @@ static inline void semaphore_write_release(struct stripe *stripe)
     semaphore_write_release_wake(stripe);
 }
 
-/** Free it and forget all waiters. For a segment that no process uses: the holders are dead. */
+/** Free it and forget all waiters, and the locks in it. For a segment that no process uses: the holders are dead. */
 static inline void semaphore_reset(struct stripe *stripe)
 {
     atomic_store_explicit(&stripe->state, 0, memory_order_relaxed);
     atomic_store_explicit(&stripe->sequence, 0, memory_order_relaxed);
     atomic_store_explicit(&stripe->turn, 0, memory_order_relaxed);
     atomic_store_explicit(&stripe->calls, 0, memory_order_relaxed);
+    stripe->locks = 0;
 }
 
 #endif

@@ -91,11 +91,9 @@ static uint8_t *run_read(const struct exec *exec, const struct exec_caller *call
 {
     out = wire_put_read_result_header(out, request->id, request->length);
     uint64_t offset = request->address - exec->base;
-    if (caller->may_wait)
-        segment_read(exec->segment, offset, request->length, out);
-    else if (!segment_read_try(exec->segment, offset, request->length, out))
-        return NULL;
-    return out + request->length;
+    enum segment_outcome outcome = caller->may_wait ? segment_read(exec->segment, offset, request->length, out)
+                                                    : segment_read_try(exec->segment, offset, request->length, out);
+    return outcome == SEGMENT_DONE ? out + request->length : NULL;
 }
 
 static uint8_t *run_write(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request, uint8_t *out)

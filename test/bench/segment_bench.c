@@ -19,13 +19,17 @@
 #include "base/limits.h"
 #include "segment/capture.h"
 #include "segment/segment.h"
+#include "segment/transaction.h"
 
 #define SEGMENT_BYTES (UINT64_C(64) << 20)
 #define RUNS 9
 #define THREADS 2
 #define CHECK_EVERY 64 /* operations between looks at the clock */
 
-enum op { OP_READ, OP_READ_TRY, OP_HOLD, OP_WRITE, OP_WRITE_TRY, OP_ADD, OP_CAS, OP_MULTI };
+enum op { OP_READ, OP_READ_TRY, OP_HOLD, OP_WRITE, OP_WRITE_TRY, OP_ADD, OP_CAS, OP_MULTI, OP_EXECUTE, OP_EXECUTE_LANE, OP_PREPARE };
+
+static const uint8_t ones[64] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+                                                   1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
 
 struct row {
     const char *name;
@@ -44,18 +48,47 @@ struct task {
     pthread_barrier_t *start;
     uint64_t operations, ns;
     uint8_t *buffer;
+    struct lane_id id; /* of the thread's own session */
 };
 
-static void run_once(const struct task *task, uint64_t offset)
+/* A compare, a read and a write of `bytes` each, on this node alone, or as on one of two nodes. */
+static void run_transaction(struct task *task, uint64_t offset)
+{
+    struct segment *segment = task->segment;
+    uint64_t bytes = task->row->bytes;
+    struct segment_compare compare = {.offset = offset, .length = bytes, .expected = ones};
+    struct segment_range read = {offset + bytes, bytes};
+    struct segment_write_range write = {offset, bytes, ones};
+    struct segment_items items = {.compares = &compare, .compare_count = 1, .reads = &read, .read_count = 1, .writes = &write, .write_count = 1,
+                                  .answer = task->buffer};
+    struct lane_view view;
+    if (task->row->op == OP_EXECUTE) {
+        MC_ASSERT(segment_execute(segment, task->writer, NULL, &items, &view) == SEGMENT_DONE);
+        return;
+    }
+    segment_session_lock(segment, task->id.session);
+    task->id.sequence++;
+    if (task->row->op == OP_EXECUTE_LANE) {
+        MC_ASSERT(segment_execute(segment, task->writer, &task->id, &items, &view) == SEGMENT_DONE);
+    } else {
+        struct lane_participant participants[2] = {{.node = 0, .id = task->id}, {.node = 1, .id = task->id}};
+        MC_ASSERT(segment_prepare(segment, task->writer, &task->id, &items, participants, 2, &view) == SEGMENT_DONE);
+        if (view.state == LANE_PREPARED)
+            MC_ASSERT(segment_commit(segment, task->writer, &task->id) == SEGMENT_DONE);
+    }
+    segment_session_unlock(segment, task->id.session);
+}
+
+static void run_once(struct task *task, uint64_t offset)
 {
     struct segment *segment = task->segment;
     uint64_t bytes = task->row->bytes, value;
     switch (task->row->op) {
     case OP_READ:
-        segment_read(segment, offset, bytes, task->buffer);
+        MC_ASSERT(segment_read(segment, offset, bytes, task->buffer) == SEGMENT_DONE);
         break;
     case OP_READ_TRY:
-        (void)segment_read_try(segment, offset, bytes, task->buffer);
+        MC_ASSERT(segment_read_try(segment, offset, bytes, task->buffer) != SEGMENT_LOCKED);
         break;
     case OP_HOLD:
         if (segment_hold_try(segment, offset, bytes))
@@ -77,7 +110,12 @@ static void run_once(const struct task *task, uint64_t offset)
         struct segment_range reads[2] = {{offset, bytes}, {offset + 2 * bytes, bytes}};
         struct segment_write_range writes[2] = {{offset + bytes, bytes, task->buffer}, {offset + 3 * bytes, bytes, task->buffer}};
         MC_ASSERT(segment_multi(segment, task->writer, reads, 2, task->buffer + 4 * bytes, writes, 2) == SEGMENT_DONE);
+        break;
     }
+    case OP_EXECUTE:
+    case OP_EXECUTE_LANE:
+    case OP_PREPARE:
+        run_transaction(task, offset);
     }
 }
 
@@ -111,6 +149,11 @@ static double run_threads(struct segment *segment, const struct row *row, uint32
     for (uint32_t i = 0; i < threads; i++) {
         task[i] = (struct task){.segment = segment, .row = row, .writer = i, .base = i * distance, .run_ns = run_ns, .start = &start,
                                 .buffer = buffers[i]};
+        uint8_t client[SEGMENT_CLIENT_BYTES] = {(uint8_t)i};
+        struct lane_view view;
+        MC_ASSERT(segment_session_open(segment, client, &task[i].id.session, &task[i].id.generation, NULL) == MCOMP_OK);
+        segment_lane_view(segment, task[i].id.session, 0, &view);
+        task[i].id.sequence = view.sequence;
         if (pthread_create(&thread[i], NULL, run_task, &task[i]) != 0)
             abort();
     }
@@ -159,6 +202,9 @@ static const struct row rows[] = {
     {"add unaligned", OP_ADD, 8, 11, NEAR},
     {"cas", OP_CAS, 8, 8, NEAR},
     {"multi 2+2 x 64 B", OP_MULTI, 64, 64, NEAR},
+    {"execute 3 x 8 B", OP_EXECUTE, 8, 8, NEAR},
+    {"execute recorded", OP_EXECUTE_LANE, 8, 8, NEAR},
+    {"prepare and commit", OP_PREPARE, 8, 8, NEAR},
 };
 
 /* ---- snapshots ---- */
@@ -274,7 +320,7 @@ int main(int argc, char **argv)
         buffers[i] = malloc(8 << 20);
         if (!buffers[i])
             abort();
-        memset(buffers[i], i + 1, 8 << 20);
+        memset(buffers[i], 1, 8 << 20);
     }
     printf("%-22s %14s %14s %14s   ns/op\n", "", "1 thread", "2 apart", "2 on one place");
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {

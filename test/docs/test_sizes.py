@@ -18,8 +18,9 @@ def up(value, unit):
 
 def formula(k, max_message, threads):
     page = 4096
-    before = page + up(64 * up(k, 65536) // 65536, page) + up(8 * k // page, page) + up(4 * k // page, page) + MIB
-    return up(before, 2 * MIB if k >= 2 * MIB else page) + k + threads * up(16400 + min(max_message, k), page)
+    before = page + up(64 * up(k, 65536) // 65536, page) + up(8 * k // page, page) + up(4 * k // page, page)
+    before += min(max(k // 8 // (64 * KIB) * 64 * KIB, MIB), 32 * MIB)
+    return up(before, 2 * MIB if k >= 2 * MIB else page) + k + threads * up(16432 + min(max_message, k), page)
 
 
 class Sizes(unittest.TestCase):
@@ -31,7 +32,7 @@ class Sizes(unittest.TestCase):
                 self.assertEqual(os.stat(f"/dev/shm/mcomp.{grid.name}.0").st_size, formula(k, max_message, threads))
 
     def test_the_page_s_example(self):
-        self.assertEqual(formula(64 * MIB, 4 * MIB, 3), 81850368)
+        self.assertEqual(formula(64 * MIB, 4 * MIB, 3), 90238976)
 
 
 if __name__ == "__main__":

@@ -38,7 +38,7 @@ static void fill(struct fixture *fixture, uint64_t seed)
 static void cut(struct fixture *fixture, uint32_t round)
 {
     fixture_cut(fixture, round);
-    segment_read(fixture->segment, 0, SIZE, at_cut);
+    DONE(segment_read(fixture->segment, 0, SIZE, at_cut));
 }
 
 static void tend(struct fixture *fixture)
@@ -108,7 +108,7 @@ static void each_kind_of_write_preserves_what_it_changes(void **state)
     DONE(segment_write(segment, 0, 5 * PAGE_BYTES, 2 * PAGE_BYTES, at_cut));    /* pages 5, 6 and not 7 */
     DONE(segment_add(segment, 0, 8 * PAGE_BYTES, 1, &word));                    /* page 8, one store */
     DONE(segment_add(segment, 0, 10 * PAGE_BYTES - 4, 1, &word));               /* pages 9, 10 */
-    segment_read(segment, 12 * PAGE_BYTES, 8, &word);
+    DONE(segment_read(segment, 12 * PAGE_BYTES, 8, &word));
     DONE(segment_cas(segment, 0, 12 * PAGE_BYTES, word + 1, 1, &word));         /* changes nothing */
     assert_int_equal(capture_preserved(capture), 8);
     DONE(segment_cas(segment, 0, 12 * PAGE_BYTES, word, 1, &word));             /* page 12 */
@@ -185,7 +185,7 @@ static void capture_ends_at_the_limit_and_writers_go_on(void **state)
         assert_false(live);
         assert_aborted(capture, round, "preserve_limit");
         fill(fixture, 8);
-        segment_read(fixture->segment, 0, SIZE, image);
+        DONE(segment_read(fixture->segment, 0, SIZE, image));
         cut(fixture, round + 1);
         assert_int_equal(memcmp(image, at_cut, SIZE), 0);
         assert_captured(capture, round + 1); /* nobody writes meanwhile */
@@ -223,7 +223,7 @@ static void frozen_segment_refuses_what_would_change_it(void **state)
     const struct segment_range read = {10, 8};
     const struct segment_write_range write = {10, 3, "abc"}, nothing = {10, 0, NULL};
     fill(fixture, 9);
-    segment_read(segment, 0, SIZE, at_cut);
+    DONE(segment_read(segment, 0, SIZE, at_cut));
     pthread_t thread = start_waiting_writer(fixture);
     segment_freeze(segment);
     assert_true(segment_is_frozen(segment));
@@ -238,10 +238,10 @@ static void frozen_segment_refuses_what_would_change_it(void **state)
     DONE(segment_multi(segment, 0, &read, 1, buf, NULL, 0)); /* what changes nothing goes on */
     DONE(segment_multi_try(segment, 0, &read, 1, buf, &nothing, 1));
     DONE(segment_write(segment, 0, 8, 0, NULL));
-    segment_read(segment, 0, 64, buf);
-    assert_true(segment_read_try(segment, 2 * STRIPE_BYTES, 64, buf));
+    DONE(segment_read(segment, 0, 64, buf));
+    DONE(segment_read_try(segment, 2 * STRIPE_BYTES, 64, buf));
     for (uint64_t at = 0; at < SIZE; at += PAGE_BYTES) /* short reads need no permits, for which they would wait behind the writer */
-        segment_read(segment, at, PAGE_BYTES, image + at);
+        DONE(segment_read(segment, at, PAGE_BYTES, image + at));
     assert_int_equal(memcmp(image, at_cut, SIZE), 0);
 
     assert_false(segment_wait_drained(segment, 0));
@@ -253,7 +253,7 @@ static void frozen_segment_refuses_what_would_change_it(void **state)
     segment_thaw(segment);
     assert_false(segment_is_frozen(segment));
     DONE(segment_write(segment, 0, 0, 3, "abc"));
-    segment_read(segment, STRIPE_BYTES + 9, 5, buf);
+    DONE(segment_read(segment, STRIPE_BYTES + 9, 5, buf));
     assert_memory_equal(buf, "later", 5);
 }
 

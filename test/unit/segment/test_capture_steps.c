@@ -172,7 +172,7 @@ static bool kill_at(struct fixture *fixture, const struct story *story, int chan
     fixture_close(fixture);
     fixture_open(fixture);
     segment_get_info(fixture->segment, &info);
-    segment_read(fixture->segment, 0, SIZE, now);
+    DONE(segment_read(fixture->segment, 0, SIZE, now));
     bool is_old = memcmp(now, before, SIZE) == 0, is_new = memcmp(now, after, SIZE) == 0;
     if ((!is_old && !is_new) || (is_old && stepper_returned()))
         fail_msg("%s, change %d: torn or lost", story->name, changes);
@@ -194,7 +194,7 @@ static void prepare(struct fixture *fixture, const struct story *story)
         before[i] = (uint8_t)(fixture_random(&random) | 1);
     rewind_segment(fixture);
     story->act(fixture->segment);
-    segment_read(fixture->segment, 0, SIZE, after);
+    DONE(segment_read(fixture->segment, 0, SIZE, after));
     assert_int_not_equal(memcmp(before, after, SIZE), 0);
 }
 
@@ -232,7 +232,7 @@ static bool capture_at(struct fixture *fixture, const struct story *story, int c
     assert_captured(capture, round, before, story->name, changes);
     if (end == STEP_CHANGES_REACHED)
         assert_true(stepper_finish(child));
-    segment_read(fixture->segment, 0, SIZE, now);
+    DONE(segment_read(fixture->segment, 0, SIZE, now));
     if (memcmp(now, after, SIZE) != 0)
         fail_msg("%s, change %d: the write is not there", story->name, changes);
     capture_close(capture);
@@ -274,7 +274,7 @@ static bool cut_killed_at(struct fixture *fixture, int changes)
     struct capture *capture = fixture_capture_open(fixture);
     fixture_cut(fixture, FIRST_ROUND);
     write_in_a_page(fixture->segment); /* page 0 is in slot 0 */
-    segment_read(fixture->segment, 0, SIZE, after);
+    DONE(segment_read(fixture->segment, 0, SIZE, after));
     watch_story(fixture, &none);
     enum step_end end = stepper_run_and_kill(stepper_fork(act_cut, fixture), changes, NULL, NULL);
     assert_int_not_equal(end, STEP_BROKEN);

@@ -80,7 +80,7 @@ static bool write_something(uint32_t writer, uint64_t *random, const uint8_t *da
         outcome = segment_add(segment, writer, offset < SIZE - 8 ? offset : 0, r, &word);
         break;
     case 5:
-        segment_read(segment, offset / 8 * 8, 8, &word);
+        DONE(segment_read(segment, offset / 8 * 8, 8, &word));
         outcome = segment_cas(segment, writer, offset / 8 * 8, word, r, &word);
         break;
     default:
@@ -138,7 +138,7 @@ static void cut(struct fixture *fixture, uint32_t round)
     (void)segment_mailbox_wait(segment, 0, &command); /* memory for preserved pages */
     segment_freeze(fixture->segment);
     assert_true(segment_wait_drained(segment, SEGMENT_NO_TIMEOUT));
-    segment_read(segment, 0, SIZE, shared->ghost[round % GHOSTS]);
+    DONE(segment_read(segment, 0, SIZE, shared->ghost[round % GHOSTS]));
     segment_cut(segment, round);
     segment_thaw(segment);
 }

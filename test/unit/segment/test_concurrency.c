@@ -113,10 +113,10 @@ static void *hunt(void *arg)
         const void *held = NULL;
         switch (tries++ % 5) {
         case 0:
-            segment_read(segment, member->offset, member->length, buf);
+            DONE(segment_read(segment, member->offset, member->length, buf));
             break;
         case 1:
-            if (!segment_read_try(segment, member->offset, member->length, buf))
+            if (segment_read_try(segment, member->offset, member->length, buf) != SEGMENT_DONE)
                 continue;
             break;
         case 2:
@@ -221,7 +221,7 @@ static void assert_counters(struct segment *segment, uint64_t expected)
 {
     for (size_t i = 0; i < COUNTERS; i++) {
         uint8_t word[8];
-        segment_read(segment, counters[i], 8, word);
+        DONE(segment_read(segment, counters[i], 8, word));
         assert_int_equal(le64_get(word), expected);
     }
 }
@@ -272,7 +272,7 @@ static void *read_for_ever(void *arg)
     struct member *member = arg;
     uint8_t *buf = malloc(member->length);
     while (buf && !atomic_load_explicit(&member->crew->stop, memory_order_relaxed))
-        segment_read(member->crew->segment, member->offset, member->length, buf);
+        DONE(segment_read(member->crew->segment, member->offset, member->length, buf));
     free(buf);
     return NULL;
 }
@@ -314,8 +314,8 @@ static void reader_and_writer_get_on_beside_writers(void **state)
         crew_start(&crew, write_for_ever, &members[i]);
     }
     for (unsigned i = 0; i < 200 * COUNT_SCALE; i++) {
-        segment_read(fixture->segment, 50, sizeof buf, buf);
-        segment_read(fixture->segment, 50, 64, buf);
+        DONE(segment_read(fixture->segment, 50, sizeof buf, buf));
+        DONE(segment_read(fixture->segment, 50, 64, buf));
         DONE(segment_write(fixture->segment, 7, 200, 33, buf));
     }
     atomic_store(&crew.stop, true);

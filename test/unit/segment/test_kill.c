@@ -106,7 +106,7 @@ static void perform_operation(struct segment *segment, uint32_t thread, const st
         break;
     case CAS: {
         uint8_t bytes[8];
-        segment_read(segment, base + operation->offset, 8, bytes);
+        DONE(segment_read(segment, base + operation->offset, 8, bytes));
         DONE(segment_cas(segment, thread, base + operation->offset, le64_get(bytes), operation->operand, &word));
         break;
     }
@@ -213,7 +213,7 @@ static void assert_area(struct fixture *fixture, uint32_t thread, struct tally *
     }
     tally->operations += returned - tally->applied[thread];
     tally->applied[thread] = returned;
-    segment_read(fixture->segment, thread * AREA_BYTES, AREA_BYTES, area);
+    DONE(segment_read(fixture->segment, thread * AREA_BYTES, AREA_BYTES, area));
     bool absent = memcmp(area, model[thread], AREA_BYTES) == 0;
     if (begun == returned) {
         assert_true(absent);
@@ -268,7 +268,7 @@ static void acknowledged_writes_survive_and_none_is_torn(void **state)
     for (; round < ROUNDS || (!is_enough(&tally) && round < 20 * ROUNDS); round++) {
         uint64_t sure[2] = {0}, maybe[2] = {0}, preserved;
         fixture_cut(fixture, FIRST_ROUND + round);
-        segment_read(fixture->segment, 0, FIXTURE_BYTES, at_cut);
+        DONE(segment_read(fixture->segment, 0, FIXTURE_BYTES, at_cut));
         fixture_close(fixture);
         kill_one(fixture, &random);
         preserved = capture_preserved(capture);
@@ -283,7 +283,7 @@ static void acknowledged_writes_survive_and_none_is_torn(void **state)
             assert_area(fixture, thread, &tally, sure, maybe);
         for (int i = 0; i < 2; i++) {
             uint8_t bytes[8];
-            segment_read(fixture->segment, i == 0 ? COUNTER_ALIGNED : COUNTER_UNALIGNED, 8, bytes);
+            DONE(segment_read(fixture->segment, i == 0 ? COUNTER_ALIGNED : COUNTER_UNALIGNED, 8, bytes));
             uint64_t counted = le64_get(bytes) - tally.counted[i];
             assert_in_range(counted, sure[i], sure[i] + maybe[i]);
             tally.counted[i] = le64_get(bytes);

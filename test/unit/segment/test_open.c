@@ -23,7 +23,7 @@ static void assert_all_zero(struct segment *segment)
 {
     static uint8_t buf[FIXTURE_BYTES];
     memset(buf, 0xff, sizeof buf);
-    segment_read(segment, 0, FIXTURE_BYTES, buf);
+    DONE(segment_read(segment, 0, FIXTURE_BYTES, buf));
     for (uint64_t at = 0; at < FIXTURE_BYTES; at += PAGE_BYTES)
         assert_memory_equal(buf + at, zeros, PAGE_BYTES);
 }
@@ -36,7 +36,7 @@ static void write_text(struct segment *segment, uint64_t offset, const char *tex
 static void assert_text(struct segment *segment, uint64_t offset, const char *text)
 {
     char buf[64] = "";
-    segment_read(segment, offset, strlen(text), buf);
+    DONE(segment_read(segment, offset, strlen(text), buf));
     assert_string_equal(buf, text);
 }
 

@@ -28,7 +28,7 @@ static void put_record(struct redo_record *redo, uint32_t valid, const struct se
 static void assert_bytes(struct fixture *fixture, uint64_t offset, const void *bytes, uint64_t length)
 {
     uint8_t buf[4096];
-    segment_read(fixture->segment, offset, length, buf);
+    DONE(segment_read(fixture->segment, offset, length, buf));
     assert_memory_equal(buf, bytes, length);
 }
 
@@ -103,7 +103,7 @@ static void damaged_record_is_data_loss_and_changes_nothing(void **state)
     for (int defect = 0; defect < 9; defect++) {
         put_record(bad, 1, &write, 1);
         switch (defect) {
-        case 0: atomic_store(&bad->valid, 2); break;
+        case 0: atomic_store(&bad->valid, 3); break;
         case 1: bad->range_count = 0; bad->data_bytes = 0; break;
         case 2: /* one range too many, without bytes as many before it */
             memset(&bad->range[1], 0, MULTI_RANGES_MAX * sizeof bad->range[0]);
@@ -142,8 +142,8 @@ static void semaphores_of_dead_holders_are_free_again(void **state)
     }
     fixture_open(fixture);
     static uint8_t all[FIXTURE_BYTES];
-    assert_true(segment_read_try(fixture->segment, 0, FIXTURE_BYTES, all));
-    assert_true(segment_read_try(fixture->segment, 0, 64, all));
+    DONE(segment_read_try(fixture->segment, 0, FIXTURE_BYTES, all));
+    DONE(segment_read_try(fixture->segment, 0, 64, all));
     DONE(segment_write_try(fixture->segment, 0, 0, FIXTURE_REDO_BYTES, all));
 }
 

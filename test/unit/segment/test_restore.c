@@ -83,7 +83,7 @@ static void pages_and_zeros_are_stored(void **state)
         memset(model + at + length, 0, zeros);
     }
     segment_restored(fixture->segment);
-    (void)segment_read(fixture->segment, 0, FIXTURE_BYTES, read);
+    DONE(segment_read(fixture->segment, 0, FIXTURE_BYTES, read));
     assert_memory_equal(read, model, sizeof model);
 }
 
@@ -96,7 +96,7 @@ static void it_does_not_wait_if_told_not_to(void **state)
     assert_false(segment_restore_write(fixture->segment, 0, PAGE_BYTES, page, 0, true));
     assert_true(segment_restore_write(fixture->segment, STRIPE_BYTES, PAGE_BYTES, page, 0, true));
     segment_release(fixture->segment, 0, 1);
-    (void)segment_read(fixture->segment, 0, PAGE_BYTES, read);
+    DONE(segment_read(fixture->segment, 0, PAGE_BYTES, read));
     assert_int_equal(read[0], 0); /* nothing was done */
     assert_true(segment_restore_write(fixture->segment, 0, PAGE_BYTES, page, 0, true));
 }

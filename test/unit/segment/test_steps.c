@@ -100,7 +100,7 @@ static bool look_as_reader(void *arg)
         held_whole = memcmp(held, before + range->offset, range->length) == 0 || memcmp(held, after + range->offset, range->length) == 0;
         segment_release(view->segment, range->offset, range->length);
     }
-    if (!segment_read_try(view->segment, range->offset, range->length, now)) {
+    if (segment_read_try(view->segment, range->offset, range->length, now) != SEGMENT_DONE) {
         view->refused++;
         return held_whole;
     }
@@ -136,9 +136,9 @@ static void rewind_segment(struct fixture *fixture)
 
 static void run_story(struct fixture *fixture, const struct story *story)
 {
-    segment_read(fixture->segment, 0, IMAGE_BYTES, before);
+    DONE(segment_read(fixture->segment, 0, IMAGE_BYTES, before));
     story->act(fixture->segment);
-    segment_read(fixture->segment, 0, IMAGE_BYTES, after);
+    DONE(segment_read(fixture->segment, 0, IMAGE_BYTES, after));
     assert_int_not_equal(memcmp(before, after, IMAGE_BYTES), 0);
 
     int kept = 0, absent = 0, changes = 1;
@@ -151,7 +151,7 @@ static void run_story(struct fixture *fixture, const struct story *story)
             fail_msg("%s: a reader saw half of it at change %d of %d", story->name, view.looks, changes);
         fixture_close(fixture);
         fixture_open(fixture);
-        segment_read(fixture->segment, 0, IMAGE_BYTES, now);
+        DONE(segment_read(fixture->segment, 0, IMAGE_BYTES, now));
         bool is_old = memcmp(now, before, IMAGE_BYTES) == 0, is_new = memcmp(now, after, IMAGE_BYTES) == 0;
         if (!is_old && !is_new)
             fail_msg("%s: torn when killed at change %d", story->name, changes);
@@ -233,7 +233,7 @@ static void attach_killed_everywhere(struct fixture *fixture, const struct segme
         assert_int_not_equal(end, STEP_BROKEN);
         fixture->options = changes % 2 ? *first : *second;
         fixture_open(fixture);
-        segment_read(fixture->segment, TEXT_PLACE, TEXT_BYTES, text);
+        DONE(segment_read(fixture->segment, TEXT_PLACE, TEXT_BYTES, text));
         assert_memory_equal(text, new_text, TEXT_BYTES);
         for (uint32_t i = 0; i < fixture->options.writers; i++)
             DONE(segment_write(fixture->segment, i, 3, 3, "abc"));
