@@ -197,6 +197,19 @@ class Damage(unittest.TestCase):
                     self.assertEqual((code, report["sound"]), (1, False), what)
                     self.assert_restore_tells(path, 0, what, grid)
 
+    def test_a_running_grid_is_not_touched(self):
+        before = random.Random(7).randbytes(2 * K)
+        with Grid(nodes=2, segment_size=K) as grid:
+            grid.mcomp("write", 0, stdin=before)
+            for kind, _, begin, end in self.regions:
+                def flip(data, at=(begin + end) // 2):
+                    data[at] ^= 1
+                path = self.damaged(flip)
+                done = grid.mcomp("snapshot", "restore", path, "--yes", check=False)
+                self.assertEqual(done.returncode, 1, f"{kind}: {done.stderr}")
+                self.assertIn("damaged", done.stderr.decode(), kind)
+                self.assertEqual(grid.mcomp("read", 0, "all", "--raw").stdout, before, kind)
+
     def test_a_grid_that_was_to_be_restored_from_a_damaged_file(self):
         """What was wrong before a byte was changed leaves the memory as it is; later, the memory is served to nobody until a restore is complete."""
         before = random.Random(6).randbytes(CHUNK)
@@ -219,10 +232,11 @@ class Damage(unittest.TestCase):
             def flip_data(data):
                 data[last] ^= 1
             self.assert_restore_tells(self.damaged(flip_data), 1, "a page of node 1", grid)
-            refused = grid.run(node=1)
-            self.assertEqual(refused.returncode, 1)
-            self.assertIn("did not come to its end", refused.stderr)
-            grid.kill(0, signal.SIGTERM)
+            grid.start(1)
+            with Connection(grid.port(1)) as connection:
+                refused = connection.call("read", address=K, length=1)
+            self.assertEqual((refused["status"], "did not come to its end" in refused["message"]), ("UNAVAILABLE", True), refused)
+            grid.stop()
             grid.arguments = [f"--restore={sound}"]
             grid.start()
             self.assertEqual(grid.mcomp("read", K + 4096, CHUNK, "--raw").stdout, random.Random(5).randbytes(CHUNK))
