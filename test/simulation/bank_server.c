@@ -120,6 +120,16 @@ static enum lane_reason try_prepare(struct world *world, uint32_t node, const st
     return LANE_COMPARE;
 }
 
+/** The server may die right after it has begun a record, which is to say ABORTED until it is complete. */
+static bool dies_in_record(struct world *world, uint32_t node, const struct packet *question)
+{
+    if (world->calm || !rng_chance(&world->rng, world->spite / 4))
+        return false;
+    record(world, node, question, LANE_ABORTED, LANE_REASON_NONE);
+    faults_kill(world, node);
+    return true;
+}
+
 static void prepare(struct world *world, uint32_t node, const struct packet *question)
 {
     const struct lane_id *id = id_of(world, question);
@@ -130,6 +140,8 @@ static void prepare(struct world *world, uint32_t node, const struct packet *que
         bank_again(world, node, question);
         return;
     }
+    if (dies_in_record(world, node, question))
+        return;
     enum lane_reason reason = try_prepare(world, node, part, seen, &failed);
     if (reason == LANE_FROZEN && world->broken == BREAK_RETRY_NOT_RECORDED) {
         answer(world, question, (struct txn_answer){.says = TXN_ABORTED, .reason = reason}, NULL);
@@ -265,6 +277,8 @@ static void execute(struct world *world, uint32_t node, const struct packet *que
         answer_record(world, node, question);
         return;
     }
+    if (dies_in_record(world, node, question))
+        return;
     record_now->sequence = id->sequence; /* ABORTED until it is done: the redo record names the lane */
     record_now->state = LANE_ABORTED;
     record_now->reason = LANE_FORCED;

@@ -99,6 +99,16 @@ void faults_start(struct world *world)
         world->node[i].snapd.forced = (world->fault_kinds >> 7 & 1) && rng_chance(&world->rng, 300);
 }
 
+static void kill_server(struct world *world, const struct event *event)
+{
+    crash(world, event->node, ROLE_SERVER, 20 * MS);
+}
+
+void faults_kill(struct world *world, uint32_t node)
+{
+    events_add(world, 0, &(struct event){.run = kill_server, .node = node});
+}
+
 static event_fn rival;
 
 /** Another node begins to lead, and a round of its own. */

@@ -361,6 +361,8 @@ void faults_start(struct world *world);
 void faults_spite(struct world *world, uint32_t node, enum role role);
 /** The same as soon as the event that runs is over. */
 void faults_spite_soon(struct world *world, uint32_t node, enum role role);
+/** The server dies as soon as the event that runs is over. */
+void faults_kill(struct world *world, uint32_t node);
 /** The seed may choose to bring old messages back to the node. */
 void faults_haunt(struct world *world, uint32_t node, uint64_t within_ns);
 /** A round begins: the seed may choose to let another node lead one at the same time. */
