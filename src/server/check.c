@@ -151,6 +151,13 @@ enum mcomp_status exec_check(const struct exec *exec, const struct exec_caller *
         return check_restore_data(exec, request, err);
     case WIRE_OP_RESTORE_END:
         return check_restore_end(request->full->restore_end, err);
+    case WIRE_OP_OPEN_SESSION:
+    case WIRE_OP_CLOSE_SESSION:
+    case WIRE_OP_EXECUTE:
+    case WIRE_OP_PREPARE:
+    case WIRE_OP_DECIDE:
+    case WIRE_OP_RESOLVE:
+    case WIRE_OP_LIST_TRANSACTIONS:
     case WIRE_OP_NONE:
     case WIRE_OP_COUNT:
         break;

@@ -30,7 +30,7 @@ struct record {
     uint8_t status; /* enum mcomp_status */
 };
 
-enum { RECORD_MULTI_READ = WIRE_OP_COUNT, RECORD_MULTI_WRITE, RECORD_OPS };
+enum { RECORD_MULTI_READ = WIRE_OP_COUNT, RECORD_MULTI_WRITE, RECORD_TXN_COMPARE, RECORD_TXN_READ, RECORD_TXN_WRITE, RECORD_TXN_ADD, RECORD_OPS };
 
 /** One producer, one consumer. head: next to write (producer); tail: next to read (consumer). */
 struct ring {
@@ -125,10 +125,54 @@ static void record_multi(struct oplog *log, uint32_t thread, const Mcomp__V1__Mu
     }
 }
 
+/** What moves bytes. */
+static bool is_logged(enum wire_op op)
+{
+    switch (op) {
+    case WIRE_OP_OPEN_SESSION:
+    case WIRE_OP_CLOSE_SESSION:
+    case WIRE_OP_DECIDE:
+    case WIRE_OP_RESOLVE:
+    case WIRE_OP_LIST_TRANSACTIONS:
+        return false;
+    default:
+        return true;
+    }
+}
+
+/** Of Execute and Prepare each range has a line of its own. */
+static void record_txn(struct oplog *log, uint32_t thread, const struct wire_txn *txn, struct record record)
+{
+    record.op = RECORD_TXN_COMPARE;
+    for (uint32_t i = 0; log->reads && i < txn->compare_count; i++) {
+        record.address = txn->compares[i].address;
+        record.length = txn->compares[i].length;
+        put_record(log, thread, record);
+    }
+    record.op = RECORD_TXN_READ;
+    for (uint32_t i = 0; log->reads && i < txn->read_count; i++) {
+        record.address = txn->reads[i].address;
+        record.length = txn->reads[i].length;
+        put_record(log, thread, record);
+    }
+    record.op = RECORD_TXN_WRITE;
+    for (uint32_t i = 0; i < txn->write_count; i++) {
+        record.address = txn->writes[i].address;
+        record.length = txn->writes[i].length;
+        put_record(log, thread, record);
+    }
+    record.op = RECORD_TXN_ADD;
+    for (uint32_t i = 0; i < txn->add_count; i++) {
+        record.address = txn->adds[i].address;
+        record.length = ATOMIC_WORD_BYTES;
+        put_record(log, thread, record);
+    }
+}
+
 void oplog_record(struct oplog *log, uint32_t thread, const struct oplog_client *client, const struct wire_request *request,
                   enum mcomp_status status)
 {
-    if (request->op == WIRE_OP_READ && !log->reads)
+    if ((request->op == WIRE_OP_READ && !log->reads) || !is_logged(request->op))
         return;
     MC_ASSERT(thread < log->threads);
     struct record record = {.utc_ns = clock_utc_ns(),
@@ -141,6 +185,8 @@ void oplog_record(struct oplog *log, uint32_t thread, const struct oplog_client 
         record.length += request->desired;
     if (request->op == WIRE_OP_MULTI && request->full)
         record_multi(log, thread, request->full->multi, record);
+    else if (request->txn)
+        record_txn(log, thread, request->txn, record);
     else
         put_record(log, thread, record);
 }
@@ -149,9 +195,32 @@ void oplog_record(struct oplog *log, uint32_t thread, const struct oplog_client 
 
 static const char *op_name(uint8_t op)
 {
-    static const char *const names[RECORD_OPS] = {"unknown", "hello", "read", "write", "add",
-                                             "cas", "multi", "status", "restore-begin", "restore-data",
-                                             "restore-end", "multi-read", "multi-write"};
+    static const char *const names[RECORD_OPS] = {
+        [WIRE_OP_NONE] = "unknown",
+        [WIRE_OP_HELLO] = "hello",
+        [WIRE_OP_READ] = "read",
+        [WIRE_OP_WRITE] = "write",
+        [WIRE_OP_FETCH_ADD] = "add",
+        [WIRE_OP_COMPARE_AND_SWAP] = "cas",
+        [WIRE_OP_MULTI] = "multi",
+        [WIRE_OP_STATUS] = "status",
+        [WIRE_OP_RESTORE_BEGIN] = "restore-begin",
+        [WIRE_OP_RESTORE_DATA] = "restore-data",
+        [WIRE_OP_RESTORE_END] = "restore-end",
+        [WIRE_OP_OPEN_SESSION] = "open-session",
+        [WIRE_OP_CLOSE_SESSION] = "close-session",
+        [WIRE_OP_EXECUTE] = "execute",
+        [WIRE_OP_PREPARE] = "prepare",
+        [WIRE_OP_DECIDE] = "decide",
+        [WIRE_OP_RESOLVE] = "resolve",
+        [WIRE_OP_LIST_TRANSACTIONS] = "list-transactions",
+        [RECORD_MULTI_READ] = "multi-read",
+        [RECORD_MULTI_WRITE] = "multi-write",
+        [RECORD_TXN_COMPARE] = "txn-compare",
+        [RECORD_TXN_READ] = "txn-read",
+        [RECORD_TXN_WRITE] = "txn-write",
+        [RECORD_TXN_ADD] = "txn-add",
+    };
     return names[op];
 }
 

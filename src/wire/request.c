@@ -3,6 +3,7 @@
 #include "base/crc32c.h"
 #include "base/le.h"
 #include "wire/fields.h"
+#include "wire/txn_fields.h"
 #include "wire/wire.h"
 
 /* ---- encoding ---- */
@@ -155,7 +156,7 @@ static enum wire_op op_of_tag(uint8_t tag)
 }
 
 /** false: not the plain shape (which does not mean malformed). */
-static bool decode_fast(struct wire_request *request, const uint8_t *body, size_t bytes)
+static bool decode_fast(struct wire_request *request, const uint8_t *body, size_t bytes, struct arena *arena)
 {
     struct field_cursor in = {body, body + bytes};
     while (in.at < in.end) {
@@ -179,7 +180,14 @@ static bool decode_fast(struct wire_request *request, const uint8_t *body, size_
                 return false;
             continue;
         }
-        enum wire_op op = op_of_tag(tag);
+        enum wire_op op = in.at < in.end && *in.at == TAG_TXN_HIGH ? txn_op_of_tag(tag) : WIRE_OP_NONE;
+        if (op != WIRE_OP_NONE) {
+            in.at++;
+            if (request->op != WIRE_OP_NONE || !cursor_bytes(&in, &op_bytes) || !txn_decode(request, op, op_bytes, arena))
+                return false;
+            continue;
+        }
+        op = op_of_tag(tag);
         if (op == WIRE_OP_NONE || request->op != WIRE_OP_NONE || !cursor_bytes(&in, &op_bytes) ||
             !decode_operation(request, op, &op_bytes))
             return false;
@@ -200,37 +208,37 @@ static uint64_t salvage_id(const uint8_t *body, size_t bytes)
 bool wire_request_decode(struct wire_request *request, const uint8_t *body, size_t bytes, struct arena *arena)
 {
     *request = (struct wire_request){0};
-    if (decode_fast(request, body, bytes))
+    if (decode_fast(request, body, bytes, arena))
         return true;
     return wire_request_decode_generated(request, body, bytes, arena);
 }
 
-/** The operation of an unpacked request. */
-static void take_operation(struct wire_request *request, Mcomp__V1__Request *full)
+/** The operation of an unpacked request, if it is one whose parts have places of their own in struct wire_request. */
+static bool take_plain(struct wire_request *request, const Mcomp__V1__Request *full)
 {
     switch (full->op_case) {
     case MCOMP__V1__REQUEST__OP_READ:
         request->op = WIRE_OP_READ;
         request->address = full->read->address;
         request->length = full->read->length;
-        return;
+        return true;
     case MCOMP__V1__REQUEST__OP_WRITE:
         request->op = WIRE_OP_WRITE;
         request->address = full->write->address;
         request->length = full->write->data.len;
         request->data = full->write->data.data;
-        return;
+        return true;
     case MCOMP__V1__REQUEST__OP_FETCH_ADD:
         request->op = WIRE_OP_FETCH_ADD;
         request->address = full->fetch_add->address;
         request->operand = full->fetch_add->delta;
-        return;
+        return true;
     case MCOMP__V1__REQUEST__OP_COMPARE_AND_SWAP:
         request->op = WIRE_OP_COMPARE_AND_SWAP;
         request->address = full->compare_and_swap->address;
         request->operand = full->compare_and_swap->expected;
         request->desired = full->compare_and_swap->desired;
-        return;
+        return true;
     case MCOMP__V1__REQUEST__OP_RESTORE_DATA:
         request->op = WIRE_OP_RESTORE_DATA;
         request->operand = full->restore_data->restore_id;
@@ -239,28 +247,48 @@ static void take_operation(struct wire_request *request, Mcomp__V1__Request *ful
         request->crc32c = full->restore_data->crc32c;
         request->length = full->restore_data->data.len;
         request->data = full->restore_data->data.data;
-        return;
-    case MCOMP__V1__REQUEST__OP_HELLO:
-        request->op = WIRE_OP_HELLO;
-        break;
-    case MCOMP__V1__REQUEST__OP_MULTI:
-        request->op = WIRE_OP_MULTI;
-        break;
-    case MCOMP__V1__REQUEST__OP_STATUS:
-        request->op = WIRE_OP_STATUS;
-        break;
-    case MCOMP__V1__REQUEST__OP_RESTORE_BEGIN:
-        request->op = WIRE_OP_RESTORE_BEGIN;
-        request->length = 0;
-        break;
-    case MCOMP__V1__REQUEST__OP_RESTORE_END:
-        request->op = WIRE_OP_RESTORE_END;
-        request->length = 0;
-        break;
+        return true;
     default:
-        return;
+        return false;
     }
-    request->full = full;
+}
+
+/** What stays as generated code made it; NONE: nothing that this version knows. */
+static enum wire_op full_op(const Mcomp__V1__Request *full)
+{
+    switch (full->op_case) {
+    case MCOMP__V1__REQUEST__OP_HELLO:
+        return WIRE_OP_HELLO;
+    case MCOMP__V1__REQUEST__OP_MULTI:
+        return WIRE_OP_MULTI;
+    case MCOMP__V1__REQUEST__OP_STATUS:
+        return WIRE_OP_STATUS;
+    case MCOMP__V1__REQUEST__OP_RESTORE_BEGIN:
+        return WIRE_OP_RESTORE_BEGIN;
+    case MCOMP__V1__REQUEST__OP_RESTORE_END:
+        return WIRE_OP_RESTORE_END;
+    case MCOMP__V1__REQUEST__OP_OPEN_SESSION:
+        return WIRE_OP_OPEN_SESSION;
+    case MCOMP__V1__REQUEST__OP_CLOSE_SESSION:
+        return WIRE_OP_CLOSE_SESSION;
+    case MCOMP__V1__REQUEST__OP_LIST_TRANSACTIONS:
+        return WIRE_OP_LIST_TRANSACTIONS;
+    default:
+        return WIRE_OP_NONE;
+    }
+}
+
+/** The operation of an unpacked request. false: no memory. */
+static bool take_operation(struct wire_request *request, Mcomp__V1__Request *full, struct arena *arena)
+{
+    if (take_plain(request, full))
+        return true;
+    if (txn_is_one(full))
+        return txn_take(request, full, arena);
+    request->op = full_op(full);
+    request->length = 0; /* of what has no range */
+    request->full = request->op == WIRE_OP_NONE ? NULL : full;
+    return true;
 }
 
 bool wire_request_decode_generated(struct wire_request *request, const uint8_t *body, size_t bytes, struct arena *arena)
@@ -268,14 +296,14 @@ bool wire_request_decode_generated(struct wire_request *request, const uint8_t *
     *request = (struct wire_request){0};
     arena_limit(arena, bytes + WIRE_DECODED_EXTRA_BYTES);
     Mcomp__V1__Request *full = mcomp__v1__request__unpack(&arena->allocator, bytes, body);
-    arena_limit(arena, SIZE_MAX);
-    if (!full) {
+    if (full) {
+        request->id = full->id;
+        request->timeout_ms = full->timeout_ms;
+        request->length = ATOMIC_WORD_BYTES;
+    } else {
         request->id = salvage_id(body, bytes);
-        return false;
     }
-    request->id = full->id;
-    request->timeout_ms = full->timeout_ms;
-    request->length = ATOMIC_WORD_BYTES;
-    take_operation(request, full);
-    return true;
+    bool ok = full && take_operation(request, full, arena);
+    arena_limit(arena, SIZE_MAX);
+    return ok;
 }

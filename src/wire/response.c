@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** Responses: encoders for the server, the decoder for the client. */
 #include "wire/fields.h"
+#include "wire/txn_fields.h"
 #include "wire/wire.h"
 
 #include <string.h>
@@ -90,7 +91,7 @@ static enum wire_op result_of_tag(uint8_t tag)
     }
 }
 
-static bool decode_fast(struct wire_response *response, const uint8_t *body, size_t bytes)
+static bool decode_fast(struct wire_response *response, const uint8_t *body, size_t bytes, struct arena *arena)
 {
     struct field_cursor in = {body, body + bytes};
     uint64_t status = 0;
@@ -108,6 +109,10 @@ static bool decode_fast(struct wire_response *response, const uint8_t *body, siz
                 return false;
             response->message_bytes = strnlen((const char *)inner.at, (size_t)(inner.end - inner.at));
             response->message = response->message_bytes ? (const char *)inner.at : NULL;
+        } else if (tag == TAG_TXN_RESULT_LOW && in.at < in.end && *in.at == TAG_TXN_HIGH) {
+            in.at++;
+            if (response->result != WIRE_OP_NONE || !cursor_bytes(&in, &inner) || !txn_decode_result(response, inner, arena))
+                return false;
         } else {
             enum wire_op result = result_of_tag(tag);
             if (result == WIRE_OP_NONE || response->result != WIRE_OP_NONE || !cursor_bytes(&in, &inner) ||
@@ -122,12 +127,13 @@ static bool decode_fast(struct wire_response *response, const uint8_t *body, siz
 bool wire_response_decode(struct wire_response *response, const uint8_t *body, size_t bytes, struct arena *arena)
 {
     *response = (struct wire_response){0};
-    if (decode_fast(response, body, bytes))
+    if (decode_fast(response, body, bytes, arena))
         return true;
     return wire_response_decode_generated(response, body, bytes, arena);
 }
 
-static void take_result(struct wire_response *response, Mcomp__V1__Response *full)
+/** false: no memory. */
+static bool take_result(struct wire_response *response, Mcomp__V1__Response *full, struct arena *arena)
 {
     switch (full->result_case) {
     case MCOMP__V1__RESPONSE__RESULT_READ:
@@ -165,12 +171,24 @@ static void take_result(struct wire_response *response, Mcomp__V1__Response *ful
     case MCOMP__V1__RESPONSE__RESULT_RESTORE_END:
         response->result = WIRE_OP_RESTORE_END;
         break;
+    case MCOMP__V1__RESPONSE__RESULT_OPEN_SESSION:
+        response->result = WIRE_OP_OPEN_SESSION;
+        break;
+    case MCOMP__V1__RESPONSE__RESULT_CLOSE_SESSION:
+        response->result = WIRE_OP_CLOSE_SESSION;
+        break;
+    case MCOMP__V1__RESPONSE__RESULT_LIST_TRANSACTIONS:
+        response->result = WIRE_OP_LIST_TRANSACTIONS;
+        break;
+    case MCOMP__V1__RESPONSE__RESULT_TRANSACTION:
+        return txn_take_result(response, full->transaction, arena);
     default: /* WrongNode, or nothing */
         break;
     }
     bool plain = response->result == WIRE_OP_READ || response->result == WIRE_OP_WRITE ||
                  response->result == WIRE_OP_FETCH_ADD || response->result == WIRE_OP_COMPARE_AND_SWAP;
     response->full = plain || full->result_case == MCOMP__V1__RESPONSE__RESULT__NOT_SET ? NULL : full;
+    return true;
 }
 
 bool wire_response_decode_generated(struct wire_response *response, const uint8_t *body, size_t bytes, struct arena *arena)
@@ -178,8 +196,9 @@ bool wire_response_decode_generated(struct wire_response *response, const uint8_
     *response = (struct wire_response){0};
     arena_limit(arena, bytes + WIRE_DECODED_EXTRA_BYTES);
     Mcomp__V1__Response *full = mcomp__v1__response__unpack(&arena->allocator, bytes, body);
+    bool ok = full && take_result(response, full, arena);
     arena_limit(arena, SIZE_MAX);
-    if (!full)
+    if (!ok)
         return false;
     response->id = full->id;
     response->status = wire_status_get((uint64_t)(uint32_t)full->status);
@@ -187,7 +206,6 @@ bool wire_response_decode_generated(struct wire_response *response, const uint8_
         response->message = full->message;
         response->message_bytes = strlen(full->message);
     }
-    take_result(response, full);
     return true;
 }
 

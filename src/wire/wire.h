@@ -2,9 +2,9 @@
 /** Frames and messages of mcomp.proto in the form that loops work with.
  *
  *  The generated protobuf-c code defines what is right. Read, Write, FetchAdd and CompareAndSwap, and their results, also have a codec
- *  of their own here, because generated code took longer than the rest of the server for them (docs/performance.md), and so has RestoreData,
- *  whose data it would copy; whatever does not have the plain shape goes to the generated code, and a fuzz target holds the two against each
- *  other. */
+ *  of their own here, because generated code took longer than the rest of the server for them (docs/performance.md), and so have the messages about
+ *  minitransactions (txn.h), and RestoreData, whose data it would copy; whatever does not have the plain shape goes to the generated code, and a
+ *  fuzz target holds the two against each other. */
 #ifndef WIRE_WIRE_H
 #define WIRE_WIRE_H
 
@@ -16,6 +16,7 @@
 #include "base/limits.h"
 #include "mcomp.pb-c.h"
 #include "wire/arena.h"
+#include "wire/txn.h"
 
 /* ---- frames ---- */
 
@@ -44,6 +45,13 @@ enum wire_op {
     WIRE_OP_RESTORE_BEGIN,
     WIRE_OP_RESTORE_DATA,
     WIRE_OP_RESTORE_END,
+    WIRE_OP_OPEN_SESSION,
+    WIRE_OP_CLOSE_SESSION,
+    WIRE_OP_EXECUTE, /* this and the next three in the order of their field numbers */
+    WIRE_OP_PREPARE,
+    WIRE_OP_DECIDE,
+    WIRE_OP_RESOLVE,
+    WIRE_OP_LIST_TRANSACTIONS,
     WIRE_OP_COUNT
 };
 
@@ -58,7 +66,8 @@ struct wire_request {
     uint64_t operand;      /* FETCH_ADD: delta; COMPARE_AND_SWAP: expected; RESTORE_DATA: restore_id */
     uint64_t desired;      /* COMPARE_AND_SWAP; RESTORE_DATA: zeros */
     uint32_t crc32c;       /* RESTORE_DATA */
-    Mcomp__V1__Request *full; /* HELLO, MULTI, STATUS, RESTORE_BEGIN, RESTORE_END; NULL else */
+    struct wire_txn *txn;     /* EXECUTE, PREPARE, DECIDE, RESOLVE; NULL else */
+    Mcomp__V1__Request *full; /* HELLO, MULTI, STATUS, RESTORE_BEGIN, RESTORE_END, OPEN_SESSION, CLOSE_SESSION, LIST_TRANSACTIONS; NULL else */
 };
 
 /** Decode the message of a frame. false: malformed, far too many parts, or out of memory; then id is set when it could be read, else 0. */
@@ -88,6 +97,10 @@ uint8_t *wire_put_restore_data_header(uint8_t *out, uint64_t id, uint32_t timeou
 /** What RestoreData.crc32c must be. */
 uint32_t wire_restore_crc(uint64_t address, uint64_t zeros, const void *data, uint64_t data_bytes);
 
+/** Execute, Prepare, Decide or Resolve, the whole frame, and its bytes. */
+size_t wire_txn_frame_bytes(uint64_t id, uint32_t timeout_ms, enum wire_op op, const struct wire_txn *txn);
+uint8_t *wire_put_txn(uint8_t *out, uint64_t id, uint32_t timeout_ms, enum wire_op op, const struct wire_txn *txn);
+
 /** Bytes of the whole frame of any message, and the frame itself (room for that many bytes). For what has no encoder of its own. */
 size_t wire_message_frame_bytes(const ProtobufCMessage *message);
 uint8_t *wire_put_message(uint8_t *out, const ProtobufCMessage *message);
@@ -98,6 +111,11 @@ uint8_t *wire_put_read_result_header(uint8_t *out, uint64_t id, uint64_t data_by
 uint8_t *wire_put_write_result(uint8_t *out, uint64_t id);
 uint8_t *wire_put_fetch_add_result(uint8_t *out, uint64_t id, uint64_t before);
 uint8_t *wire_put_compare_and_swap_result(uint8_t *out, uint64_t id, bool swapped, uint64_t found);
+
+/** The result of Execute, Prepare, Decide or Resolve: bytes of the whole frame, and all of it that stands before the bytes of the answer (room: the
+ *  frame's bytes without those). */
+size_t wire_txn_result_frame_bytes(uint64_t id, const struct wire_txn_result *result);
+uint8_t *wire_put_txn_result_header(uint8_t *out, uint64_t id, const struct wire_txn_result *result);
 
 /** One decoded response. message, data and full are borrowed from the frame and the arena. */
 struct wire_response {
@@ -110,7 +128,8 @@ struct wire_response {
     uint64_t data_bytes;
     uint64_t value;           /* FETCH_ADD: before; COMPARE_AND_SWAP: found */
     bool swapped;
-    Mcomp__V1__Response *full; /* HELLO, MULTI, STATUS, RESTORE_… results and WrongNode; NULL else */
+    struct wire_txn_result *txn; /* result EXECUTE, which stands for all four of the requests that it answers; NULL else */
+    Mcomp__V1__Response *full;   /* HELLO, MULTI, STATUS, RESTORE_…, …_SESSION, LIST_TRANSACTIONS results and WrongNode; NULL else */
 };
 
 bool wire_response_decode(struct wire_response *response, const uint8_t *body, size_t bytes, struct arena *arena);

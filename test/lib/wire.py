@@ -23,12 +23,16 @@ SCHEMA = {
     "Request": {1: ("id", "uint"), 2: ("timeout_ms", "uint"), 8: ("hello", "Hello"), 9: ("read", "Read"), 10: ("write", "Write"),
                 11: ("fetch_add", "FetchAdd"), 12: ("compare_and_swap", "CompareAndSwap"), 13: ("multi", "Multi"),
                 14: ("status", "StatusQuery"), 16: ("restore_begin", "RestoreBegin"), 17: ("restore_data", "RestoreData"),
-                18: ("restore_end", "RestoreEnd")},
+                18: ("restore_end", "RestoreEnd"), 24: ("open_session", "OpenSession"), 25: ("close_session", "CloseSession"),
+                26: ("execute", "Execute"), 27: ("prepare", "Prepare"), 28: ("decide", "Decide"), 29: ("resolve", "Resolve"),
+                30: ("list_transactions", "ListTransactions")},
     "Response": {1: ("id", "uint"), 2: ("status", "uint"), 3: ("message", "string"), 8: ("hello", "HelloResult"),
                  9: ("read", "ReadResult"), 10: ("write", "WriteResult"), 11: ("fetch_add", "FetchAddResult"),
                  12: ("compare_and_swap", "CompareAndSwapResult"), 13: ("multi", "MultiResult"),
                  14: ("node_status", "StatusResult"), 15: ("wrong_node", "WrongNode"), 16: ("restore_begin", "RestoreBeginResult"),
-                 17: ("restore_data", "RestoreDataResult"), 18: ("restore_end", "RestoreEndResult")},
+                 17: ("restore_data", "RestoreDataResult"), 18: ("restore_end", "RestoreEndResult"),
+                 24: ("open_session", "OpenSessionResult"), 25: ("close_session", "CloseSessionResult"), 26: ("transaction", "TransactionResult"),
+                 30: ("list_transactions", "ListTransactionsResult")},
     "Hello": {1: ("protocol_version", "uint"), 2: ("grid", "string"), 3: ("segment_size", "uint"), 4: ("nodes", "uint"),
               5: ("node_plus_one", "uint"), 6: ("client", "string")},
     "HelloResult": {1: ("protocol_version", "uint"), 2: ("grid", "string"), 3: ("segment_size", "uint"), 4: ("nodes", "uint"),
@@ -54,7 +58,11 @@ SCHEMA = {
         20: ("multi", "OperationCount"), 21: ("other", "OperationCount"), 24: ("jobs_handed_to_workers", "uint"),
         25: ("jobs_waiting", "uint"), 26: ("bytes_in", "uint"), 27: ("bytes_out", "uint"), 28: ("buffered_in", "uint"),
         29: ("buffered_out", "uint"), 30: ("oplog_lines", "uint"), 31: ("oplog_dropped", "uint"), 32: ("restore_state", "uint"),
-        33: ("restore_id", "uint"), 34: ("restore_file", "uint"), 35: ("restore_round", "uint")},
+        33: ("restore_id", "uint"), 34: ("restore_file", "uint"), 35: ("restore_round", "uint"), 40: ("transaction", "OperationCount"),
+        41: ("sessions", "uint"), 42: ("sessions_max", "uint"), 43: ("prepared", "uint"), 44: ("in_doubt", "uint"),
+        45: ("prepared_oldest_ms", "uint"), 46: ("transactions_committed", "uint"), 47: ("transactions_aborted_busy", "uint"),
+        48: ("transactions_aborted_compare", "uint"), 49: ("transactions_aborted_frozen", "uint"), 50: ("transactions_aborted_other", "uint"),
+        51: ("transactions_resolved", "uint"), 52: ("sessions_collected", "uint")},
     "OperationCount": COUNT,
     "WrongNode": {1: ("node", "uint"), 2: ("address", "string")},
     "RestoreBegin": {1: ("restore_id", "uint"), 2: ("file", "uint"), 3: ("round", "uint")},
@@ -63,6 +71,23 @@ SCHEMA = {
     "RestoreDataResult": {},
     "RestoreEnd": {1: ("restore_id", "uint"), 2: ("phase", "uint")},
     "RestoreEndResult": {},
+    "OpenSession": {1: ("client", "bytes")},
+    "OpenSessionResult": {1: ("session", "uint"), 2: ("generation", "fixed64"), 3: ("lanes", "uint")},
+    "CloseSession": {1: ("session", "uint"), 2: ("generation", "fixed64")},
+    "CloseSessionResult": {},
+    "TransactionId": {1: ("session", "uint"), 2: ("lane", "uint"), 3: ("generation", "fixed64"), 4: ("sequence", "uint")},
+    "Participant": {1: ("node", "uint"), 2: ("id", "TransactionId")},
+    "Compare": {1: ("address", "uint"), 2: ("expected", "bytes")},
+    "Items": {1: ("compares", "*Compare"), 2: ("reads", "*Read"), 3: ("writes", "*Write"), 4: ("adds", "*FetchAdd")},
+    "Execute": {1: ("id", "TransactionId"), 2: ("items", "Items")},
+    "Prepare": {1: ("id", "TransactionId"), 2: ("items", "Items"), 3: ("participants", "*Participant")},
+    "Decide": {1: ("id", "TransactionId"), 2: ("commit", "bool"), 3: ("want_answer", "bool")},
+    "Resolve": {1: ("id", "TransactionId"), 2: ("want_answer", "bool")},
+    "TransactionResult": {1: ("outcome", "uint"), 2: ("reason", "uint"), 3: ("failed_compares", "*uint"), 4: ("found", "*bytes"),
+                          5: ("answer", "bytes")},
+    "ListTransactions": {},
+    "PreparedTransaction": {1: ("id", "TransactionId"), 2: ("age_ms", "uint"), 3: ("nodes", "*uint")},
+    "ListTransactionsResult": {1: ("transactions", "*PreparedTransaction"), 2: ("total", "uint")},
 }
 ZERO = {"uint": 0, "bool": False, "fixed32": 0, "fixed64": 0, "string": "", "bytes": b""}
 WIRE_TYPE = {"uint": VARINT, "bool": VARINT, "fixed32": FIXED32, "fixed64": FIXED64}
@@ -111,7 +136,7 @@ def frame(body):
 
 
 def encode(message, fields, schema=None):
-    """Body of a message from a dictionary; zero values are left out, as proto3 does. Numbers of fixed width are never written."""
+    """Body of a message from a dictionary; zero values are left out, as proto3 does."""
     schema = schema or SCHEMA
     out = bytearray()
     numbers = {name: (number, kind) for number, (name, kind) in schema[message].items()}
@@ -122,7 +147,10 @@ def encode(message, fields, schema=None):
                 if value or kind == "*uint":
                     out += varint(number << 3 | VARINT) + varint(int(value))
                 continue
-            if kind in ("string", "bytes") and not value:
+            if kind in ("string", "bytes", "fixed32", "fixed64") and not value:
+                continue
+            if kind in ("fixed32", "fixed64"):
+                out += varint(number << 3 | WIRE_TYPE[kind]) + value.to_bytes(4 if kind == "fixed32" else 8, "little")
                 continue
             base = kind.lstrip("*")
             data = value.encode() if base == "string" else value if base == "bytes" else encode(base, value, schema)
