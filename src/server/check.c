@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "base/text.h"
+#include "server/exec_txn.h"
 
-/** The range lies on this node, or why not. */
-static enum mcomp_status check_range(const struct exec *exec, uint64_t address, uint64_t length, struct err *err)
+enum mcomp_status exec_check_range(const struct exec *exec, uint64_t address, uint64_t length, struct err *err)
 {
     uint64_t grid_bytes = config_grid_bytes(exec->config);
     if (address > grid_bytes || length > grid_bytes - address)
@@ -68,7 +68,7 @@ static enum mcomp_status check_multi(const struct exec *exec, Mcomp__V1__Multi *
         const Mcomp__V1__Write *write = is_read ? NULL : multi->writes[i - multi->n_reads];
         uint64_t address = is_read ? multi->reads[i]->address : write->address;
         uint64_t length = is_read ? multi->reads[i]->length : write->data.len;
-        enum mcomp_status code = check_range(exec, address, length, err);
+        enum mcomp_status code = exec_check_range(exec, address, length, err);
         if (code != MCOMP_OK)
             return code;
         total += length; /* cannot overflow: each length is at most k·N < 2^63, and the loop ends above max_message */
@@ -116,7 +116,7 @@ static enum mcomp_status check_restore_data(const struct exec *exec, const struc
         return err_set(err, MCOMP_INVALID_ARGUMENT, "%" PRIu64 " zeros are more than %u: split the request", zeros, RESTORE_ZEROS_MAX);
     if ((request->address | request->length | zeros) % PAGE_BYTES)
         return err_set(err, MCOMP_INVALID_ARGUMENT, "a restore goes by whole pages: address, data and zeros must be multiples of %u", PAGE_BYTES);
-    return check_range(exec, request->address, request->length + zeros, err);
+    return exec_check_range(exec, request->address, request->length + zeros, err);
 }
 
 static enum mcomp_status check_restore_end(const Mcomp__V1__RestoreEnd *end, struct err *err)
@@ -134,11 +134,11 @@ enum mcomp_status exec_check(const struct exec *exec, const struct exec_caller *
     switch (request->op) {
     case WIRE_OP_READ:
     case WIRE_OP_WRITE:
-        code = check_range(exec, request->address, request->length, err);
+        code = exec_check_range(exec, request->address, request->length, err);
         return code == MCOMP_OK ? check_length(exec, request->length, err) : code;
     case WIRE_OP_FETCH_ADD:
     case WIRE_OP_COMPARE_AND_SWAP:
-        return check_range(exec, request->address, ATOMIC_WORD_BYTES, err);
+        return exec_check_range(exec, request->address, ATOMIC_WORD_BYTES, err);
     case WIRE_OP_MULTI:
         return check_multi(exec, request->full->multi, err);
     case WIRE_OP_HELLO:
@@ -158,6 +158,7 @@ enum mcomp_status exec_check(const struct exec *exec, const struct exec_caller *
     case WIRE_OP_DECIDE:
     case WIRE_OP_RESOLVE:
     case WIRE_OP_LIST_TRANSACTIONS:
+        return exec_txn_check(exec, caller, request, err);
     case WIRE_OP_NONE:
     case WIRE_OP_COUNT:
         break;

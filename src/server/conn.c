@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "server/io.h"
+#include "server/resolving.h"
 
 #define LINGER_NS 2000000000u   /* how long we wait for the client to read our last words */
 #define CLOSING_NS 10000000000u /* a closing connection whose client takes nothing for so long is cut off */
@@ -42,6 +43,7 @@ void conn_open(struct io *io, int fd)
     }
     conn->io = io;
     conn->fd = fd;
+    conn->number = atomic_fetch_add(&io->server->last_conn, 1) + 1;
     conn->active_ns = clock_mono_ns();
     struct sockaddr_storage address = {0};
     socklen_t bytes = sizeof address;
@@ -157,6 +159,8 @@ static void bury(struct conn *conn)
     conn->fd = -1;
     conn->state = CONN_DEAD;
     restoring_unclaim(io->server->exec.restoring, &conn->claim);
+    if (conn->has_sessions)
+        resolving_lost(io->server->resolving, conn->number);
     unpark(conn);
     conn_drop_pending(conn);
     conn_drop_out(conn);

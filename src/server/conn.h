@@ -40,6 +40,8 @@ struct conn {
     bool parked_job; /* the same, and it is a request that wants to be a job */
     bool large;      /* pending holds the beginning of a large frame; linked in io->large */
     bool hello_done;
+    bool has_sessions; /* it has named sessions as their client */
+    uint64_t number;   /* of all connections since the server began; from 1 on */
     uint32_t jobs;   /* in flight */
     uint64_t active_ns; /* monotonic: last byte in or out */
     struct oplog_client client;

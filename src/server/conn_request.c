@@ -24,12 +24,13 @@ void conn_log(struct conn *conn, enum mcomp_status code, const char *op, const c
     log_line(LOG_WARN, "conn", op, keys, "%s", what);
 }
 
-static void count(struct conn *conn, const struct wire_request *request, enum mcomp_status status, uint64_t payload_bytes)
+/** logged: the status for the operation log. */
+static void count(struct conn *conn, const struct wire_request *request, enum mcomp_status status, enum mcomp_status logged, uint64_t payload_bytes)
 {
     struct io *io = conn->io;
     stats_count(&io->stats, request->op, status, payload_bytes);
     if (io->server->oplog && request->op != WIRE_OP_HELLO && request->op != WIRE_OP_STATUS && request->op != WIRE_OP_NONE)
-        oplog_record(io->server->oplog, io->index, &conn->client, request, status);
+        oplog_record(io->server->oplog, io->index, &conn->client, request, logged);
 }
 
 static void answer_error(struct conn *conn, const struct wire_request *request, enum mcomp_status status, const char *text)
@@ -37,7 +38,7 @@ static void answer_error(struct conn *conn, const struct wire_request *request, 
     uint8_t *out = conn_reserve(conn, EXEC_SMALL_REPLY_BYTES);
     if (out)
         conn_commit(conn, exec_put_error(&conn->io->server->exec, out, request, status, text));
-    count(conn, request, status, 0);
+    count(conn, request, status, status, 0);
 }
 
 void conn_refuse_frame(struct conn *conn, uint64_t announced, uint64_t limit)
@@ -67,7 +68,7 @@ static bool read_direct(struct conn *conn, const struct wire_request *request)
     const uint8_t *end = wire_put_read_result_header(header, request->id, request->length);
     conn_send_direct(conn, header, (size_t)(end - header), data, request->length);
     segment_release(server->segment, offset, request->length);
-    count(conn, request, MCOMP_OK, request->length);
+    count(conn, request, MCOMP_OK, MCOMP_OK, request->length);
     return true;
 }
 
@@ -85,7 +86,7 @@ static bool run_inline(struct conn *conn, const struct wire_request *request, ui
     uint8_t *out = conn_reserve(conn, reply_bytes);
     if (!out)
         return true; /* the connection is lost, and the request with it */
-    struct exec_caller caller = {.writer = io->index, .arena = &io->arena, .hello_done = conn->hello_done, .may_wait = false};
+    struct exec_caller caller = {.writer = io->index, .arena = &io->arena, .hello_done = conn->hello_done, .conn = conn->number};
     struct exec_result result = exec_run(&io->server->exec, &caller, request, out);
     if (!result.end)
         return false;
@@ -93,7 +94,7 @@ static bool run_inline(struct conn *conn, const struct wire_request *request, ui
     if (request->op == WIRE_OP_HELLO)
         log_hello(conn, request);
     conn->hello_done = caller.hello_done;
-    count(conn, request, result.status, result.payload_bytes);
+    count(conn, request, result.status, result.logged, result.payload_bytes);
     return true;
 }
 
@@ -128,6 +129,7 @@ static struct job *make_job(struct conn *conn, const struct wire_request *reques
     job->io = conn->io;
     job->conn = conn;
     job->client = conn->client;
+    job->number = conn->number;
     job->deadline_ns = request->timeout_ms ? clock_mono_ns() + (uint64_t)request->timeout_ms * 1000000u : 0;
     job->held_bytes = bytes + exec_reply_bytes(request);
     return job;
@@ -208,12 +210,13 @@ bool conn_execute(struct conn *conn, bool decoded, const struct wire_request *re
         return true;
     }
     struct err err;
-    struct exec_caller caller = {.hello_done = conn->hello_done};
+    struct exec_caller caller = {.arena = &conn->io->arena, .hello_done = conn->hello_done};
     enum mcomp_status code = exec_check(&server->exec, &caller, request, &err);
     if (code != MCOMP_OK) {
         answer_error(conn, request, code, err.text);
         return true;
     }
+    conn->has_sessions |= exec_is_client(request);
     if (exec_is_data(request))
         return dispatch_data(conn, request, body, bytes, memory);
     claim_restore(conn, request);

@@ -4,6 +4,8 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "server/exec_txn.h"
+
 uint64_t exec_payload(const struct wire_request *request)
 {
     uint64_t total = 0;
@@ -21,7 +23,7 @@ uint64_t exec_payload(const struct wire_request *request)
             total += request->full->multi->writes[i]->data.len;
         return total;
     default:
-        return 0;
+        return exec_txn_payload(request);
     }
 }
 
@@ -39,6 +41,12 @@ uint64_t exec_reply_bytes(const struct wire_request *request)
         for (size_t i = 0; i < request->full->multi->n_reads; i++)
             total += request->full->multi->reads[i]->length + 16;
         return WIRE_HEADER_BYTES + total;
+    case WIRE_OP_EXECUTE:
+    case WIRE_OP_PREPARE:
+    case WIRE_OP_DECIDE:
+    case WIRE_OP_RESOLVE:
+    case WIRE_OP_LIST_TRANSACTIONS:
+        return exec_txn_reply_bytes(request);
     default:
         return EXEC_SMALL_REPLY_BYTES;
     }
@@ -58,10 +66,14 @@ static uint32_t foreign_node_of(const struct exec *exec, const struct wire_reque
 {
     if (request->op == WIRE_OP_RESTORE_DATA)
         return foreign_node(exec, request->address, request->length + request->desired);
-    if (request->op != WIRE_OP_MULTI)
-        return foreign_node(exec, request->address, request->length);
-    const Mcomp__V1__Multi *multi = request->full->multi;
     uint32_t node = UINT32_MAX;
+    for (uint32_t i = 0; request->txn && i < exec_txn_ranges(request->txn) && node == UINT32_MAX; i++) {
+        struct wire_range range = exec_txn_range(request->txn, i);
+        node = foreign_node(exec, range.address, range.length);
+    }
+    if (request->op != WIRE_OP_MULTI)
+        return request->txn ? node : foreign_node(exec, request->address, request->length);
+    const Mcomp__V1__Multi *multi = request->full->multi;
     for (size_t i = 0; i < multi->n_reads && node == UINT32_MAX; i++)
         node = foreign_node(exec, multi->reads[i]->address, multi->reads[i]->length);
     for (size_t i = 0; i < multi->n_writes && node == UINT32_MAX; i++)
@@ -87,37 +99,44 @@ uint8_t *exec_put_error(const struct exec *exec, uint8_t *out, const struct wire
     return wire_put_message(out, &response.base);
 }
 
-static uint8_t *run_read(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request, uint8_t *out)
+/** There is no response: this is in the way. */
+static uint8_t *met(struct exec_caller *caller, enum segment_outcome outcome)
+{
+    caller->met = outcome;
+    return NULL;
+}
+
+static uint8_t *run_read(const struct exec *exec, struct exec_caller *caller, const struct wire_request *request, uint8_t *out)
 {
     out = wire_put_read_result_header(out, request->id, request->length);
     uint64_t offset = request->address - exec->base;
     enum segment_outcome outcome = caller->may_wait ? segment_read(exec->segment, offset, request->length, out)
                                                     : segment_read_try(exec->segment, offset, request->length, out);
-    return outcome == SEGMENT_DONE ? out + request->length : NULL;
+    return outcome == SEGMENT_DONE ? out + request->length : met(caller, outcome);
 }
 
-static uint8_t *run_write(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request, uint8_t *out)
+static uint8_t *run_write(const struct exec *exec, struct exec_caller *caller, const struct wire_request *request, uint8_t *out)
 {
     uint64_t offset = request->address - exec->base;
     enum segment_outcome outcome = caller->may_wait
                                        ? segment_write(exec->segment, caller->writer, offset, request->length, request->data)
                                        : segment_write_try(exec->segment, caller->writer, offset, request->length, request->data);
     if (outcome != SEGMENT_DONE)
-        return NULL;
+        return met(caller, outcome);
     return wire_put_write_result(out, request->id);
 }
 
-static uint8_t *run_fetch_add(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request, uint8_t *out)
+static uint8_t *run_fetch_add(const struct exec *exec, struct exec_caller *caller, const struct wire_request *request, uint8_t *out)
 {
     uint64_t before, offset = request->address - exec->base;
     enum segment_outcome outcome = caller->may_wait ? segment_add(exec->segment, caller->writer, offset, request->operand, &before)
                                                     : segment_add_try(exec->segment, caller->writer, offset, request->operand, &before);
     if (outcome != SEGMENT_DONE)
-        return NULL;
+        return met(caller, outcome);
     return wire_put_fetch_add_result(out, request->id, before);
 }
 
-static uint8_t *run_compare_and_swap(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request,
+static uint8_t *run_compare_and_swap(const struct exec *exec, struct exec_caller *caller, const struct wire_request *request,
                                      uint8_t *out)
 {
     uint64_t found, offset = request->address - exec->base;
@@ -125,7 +144,7 @@ static uint8_t *run_compare_and_swap(const struct exec *exec, const struct exec_
         caller->may_wait ? segment_cas(exec->segment, caller->writer, offset, request->operand, request->desired, &found)
                          : segment_cas_try(exec->segment, caller->writer, offset, request->operand, request->desired, &found);
     if (outcome != SEGMENT_DONE)
-        return NULL;
+        return met(caller, outcome);
     return wire_put_compare_and_swap_result(out, request->id, found == request->operand, found);
 }
 
@@ -154,7 +173,7 @@ static uint8_t *put_multi_result(uint8_t *out, const struct wire_request *reques
     return wire_put_message(out, &response.base);
 }
 
-static uint8_t *run_multi(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request, uint8_t *out,
+static uint8_t *run_multi(const struct exec *exec, struct exec_caller *caller, const struct wire_request *request, uint8_t *out,
                           enum mcomp_status *status)
 {
     const Mcomp__V1__Multi *multi = request->full->multi;
@@ -180,7 +199,7 @@ static uint8_t *run_multi(const struct exec *exec, const struct exec_caller *cal
         caller->may_wait ? segment_multi(exec->segment, caller->writer, reads, multi->n_reads, data, writes, multi->n_writes)
                          : segment_multi_try(exec->segment, caller->writer, reads, multi->n_reads, data, writes, multi->n_writes);
     if (outcome != SEGMENT_DONE)
-        return NULL;
+        return met(caller, outcome);
     return put_multi_result(out, request, data, items);
 }
 
@@ -210,7 +229,7 @@ static uint8_t *run_hello(const struct exec *exec, struct exec_caller *caller, c
 
 static uint8_t *run_status(const struct exec *exec, const struct wire_request *request, uint8_t *out)
 {
-    Mcomp__V1__OperationCount counts[6];
+    Mcomp__V1__OperationCount counts[7];
     for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++)
         counts[i] = (Mcomp__V1__OperationCount)MCOMP__V1__OPERATION_COUNT__INIT;
     Mcomp__V1__StatusResult result = MCOMP__V1__STATUS_RESULT__INIT;
@@ -220,6 +239,7 @@ static uint8_t *run_status(const struct exec *exec, const struct wire_request *r
     result.compare_and_swap = &counts[3];
     result.multi = &counts[4];
     result.other = &counts[5];
+    result.transaction = &counts[6];
     result.grid = (char *)exec->config->grid;
     result.node = exec->node;
     result.nodes = exec->config->nodes;
@@ -282,6 +302,8 @@ static uint8_t *run_restore_data(const struct exec *exec, const struct exec_call
     else
         *status = restoring_store(exec->restoring, request->operand, request->address - exec->base, request->length, request->data, request->desired,
                                   !caller->may_wait, &busy, &err);
+    if (*status == MCOMP_OK && !busy)
+        txns_cleared(exec->txns); /* the first of them has ended all sessions, and who waits for a transaction waits in vain */
     return busy ? NULL : put_restored(exec, request, out, *status, &err);
 }
 
@@ -302,6 +324,7 @@ static uint8_t *run_restore_end(const struct exec *exec, const struct exec_calle
 struct exec_result exec_run(const struct exec *exec, struct exec_caller *caller, const struct wire_request *request, uint8_t *out)
 {
     struct exec_result result = {.status = MCOMP_OK, .payload_bytes = exec_payload(request)};
+    caller->met = SEGMENT_BUSY;
     struct wire_request empty;
     bool ranged = request->op == WIRE_OP_READ || request->op == WIRE_OP_WRITE;
     bool nothing = request->op == WIRE_OP_RESTORE_DATA && request->desired == 0;
@@ -343,7 +366,9 @@ struct exec_result exec_run(const struct exec *exec, struct exec_caller *caller,
         break;
     default:
         MC_ASSERT(request->op != WIRE_OP_NONE); /* exec_check has refused it */
+        result.end = exec_txn_run(exec, caller, request, out, &result.status);
         break;
     }
+    result.logged = caller->aborted ? MCOMP_ABORTED : result.status;
     return result;
 }

@@ -21,12 +21,16 @@ struct jobs {
     jobs_done_callback done;
     uint32_t workers, started;
     struct worker *worker; /* owned */
-    pthread_mutex_t lock;  /* guards: first, last, held, waiting, stopping */
+    pthread_mutex_t lock;  /* guards: first, last, held, held_until_ns, waiting, stopping */
     pthread_cond_t changed;
     struct job *first, *last;
-    struct job *held;      /* met a frozen segment; in no order */
+    struct job *held[JOB_HOLDS]; /* in no order */
+    uint64_t held_until_ns; /* the first deadline of those that are held, or before it; UINT64_MAX: none has one */
     uint32_t waiting;
     bool stopping;
+    _Alignas(64) _Atomic uint64_t releases; /* how often locks were released */
+    _Atomic uint32_t locked;                /* jobs in held[JOB_HELD_LOCKED] */
+    _Atomic bool ending;                    /* jobs_end_locked */
 };
 
 /** Put a response of a few bytes in place of the result. */
@@ -37,43 +41,75 @@ static void reply_error(const struct exec *exec, struct job *job, const struct w
     job->reply_bytes = job->reply ? (size_t)(exec_put_error(exec, job->reply, request, status, text) - job->reply) : 0;
 }
 
-/** Returns false when the segment is frozen: nothing was done, and there is no reply. */
-static bool execute(struct worker *worker, struct job *job, const struct wire_request *request, enum mcomp_status *status)
+/** Run the request until there is room for its response. False: nothing was done, and caller->met is in the way. */
+static bool run(struct worker *worker, struct job *job, const struct wire_request *request, struct exec_caller *caller, enum mcomp_status *status)
 {
     const struct exec *exec = worker->jobs->exec;
-    *status = MCOMP_OK;
-    if (job->deadline_ns && clock_mono_ns() >= job->deadline_ns) {
-        *status = MCOMP_DEADLINE_EXCEEDED;
-        reply_error(exec, job, request, *status, "timeout_ms passed while the request waited for its turn");
-        return true;
+    uint64_t room = exec_reply_bytes(request);
+    struct exec_result result;
+    do {
+        room = caller->room ? caller->room : room;
+        job->reply = malloc(room);
+        if (!job->reply) {
+            *status = MCOMP_RESOURCE_EXHAUSTED;
+            reply_error(exec, job, request, *status, "the node is out of memory");
+            return true;
+        }
+        result = exec_run(exec, caller, request, job->reply);
+        if (!result.end) {
+            free(job->reply);
+            job->reply = NULL;
+        }
+    } while (!result.end && caller->room);
+    if (!result.end)
+        return false;
+    *status = result.status;
+    job->logged = result.logged;
+    job->reply_bytes = (size_t)(result.end - job->reply);
+    return true;
+}
+
+/** The request will not be executed any more. Of a transaction that must be on record before it is said. */
+static void give_up(struct worker *worker, struct job *job, const struct wire_request *request, struct exec_caller *caller, enum mcomp_status *status)
+{
+    const struct exec *exec = worker->jobs->exec;
+    caller->give_up = atomic_load(&worker->jobs->ending) ? MCOMP_UNAVAILABLE : MCOMP_DEADLINE_EXCEEDED;
+    if (request->op == WIRE_OP_EXECUTE || request->op == WIRE_OP_PREPARE) {
+        bool done = run(worker, job, request, caller, status);
+        MC_ASSERT(done); /* recording that needs no lock that anybody waits for */
+        return;
     }
-    job->reply = malloc(exec_reply_bytes(request));
-    if (!job->reply) {
-        *status = MCOMP_RESOURCE_EXHAUSTED;
-        reply_error(exec, job, request, *status, "the node is out of memory");
-        return true;
-    }
-    struct exec_caller caller = {.writer = worker->writer, .arena = &worker->arena, .hello_done = true, .may_wait = true};
-    bool data = exec_is_data(request);
+    *status = caller->give_up;
+    reply_error(exec, job, request, *status, exec_give_up_text(*status));
+}
+
+/** Returns false when something is in the way, which is *met: nothing was done, and there is no reply. */
+static bool execute(struct worker *worker, struct job *job, const struct wire_request *request, enum mcomp_status *status, enum segment_outcome *met)
+{
+    const struct exec *exec = worker->jobs->exec;
+    struct exec_caller caller = {.writer = worker->writer, .arena = &worker->arena, .hello_done = true, .may_wait = true, .conn = job->number};
+    bool data = exec_is_data(request), done = true;
     uint32_t ticket = data ? exec_enter(exec, worker->writer) : 0;
+    *status = MCOMP_OK;
     if (data && !ticket) {
         char text[RESTORING_TEXT_BYTES];
-        free(job->reply);
         *status = MCOMP_UNAVAILABLE;
         reply_error(exec, job, request, *status, restoring_text(exec->restoring, text));
         return true;
     }
-    struct exec_result result = exec_run(exec, &caller, request, job->reply);
+    if (job->deadline_ns && clock_mono_ns() >= job->deadline_ns) {
+        give_up(worker, job, request, &caller, status);
+    } else {
+        done = run(worker, job, request, &caller, status);
+        if (!done && caller.met == SEGMENT_LOCKED && atomic_load(&worker->jobs->ending)) {
+            give_up(worker, job, request, &caller, status);
+            done = true;
+        }
+    }
     if (data)
         exec_leave(exec, worker->writer, ticket);
-    if (!result.end) {
-        free(job->reply);
-        job->reply = NULL;
-        return false;
-    }
-    *status = result.status;
-    job->reply_bytes = (size_t)(result.end - job->reply);
-    return true;
+    *met = caller.met;
+    return done;
 }
 
 /** To the end of the queue. The caller holds the lock. */
@@ -87,16 +123,60 @@ static void put_locked(struct jobs *jobs, struct job *job)
     jobs->last = job;
 }
 
-/** Keep a job until the segment takes writes again. If it does so already, whoever thawed it may have looked at the list before we came. */
-static void hold(struct jobs *jobs, struct job *job)
+/** Let all of a list run. */
+static void release_locked(struct jobs *jobs, enum job_hold hold)
 {
+    while (jobs->held[hold]) {
+        struct job *job = jobs->held[hold];
+        jobs->held[hold] = job->next;
+        put_locked(jobs, job);
+    }
+    if (hold == JOB_HELD_LOCKED)
+        atomic_store(&jobs->locked, 0);
+}
+
+/** Let those run, to be given up, whose deadlines have come. */
+static void release_overdue_locked(struct jobs *jobs, uint64_t now_ns)
+{
+    if (now_ns < jobs->held_until_ns)
+        return;
+    jobs->held_until_ns = UINT64_MAX;
+    for (int hold = 0; hold < JOB_HOLDS; hold++) {
+        struct job **link = &jobs->held[hold];
+        while (*link) {
+            struct job *job = *link;
+            if (job->deadline_ns == 0 || now_ns < job->deadline_ns) {
+                if (job->deadline_ns && job->deadline_ns < jobs->held_until_ns)
+                    jobs->held_until_ns = job->deadline_ns;
+                link = &job->next;
+                continue;
+            }
+            *link = job->next;
+            if (hold == JOB_HELD_LOCKED)
+                atomic_fetch_sub(&jobs->locked, 1);
+            put_locked(jobs, job);
+        }
+    }
+}
+
+/** Keep a job until what it met is over. If that is so already, whoever ended it may have looked at the list before we came. releases: as it was
+ *  before the job met a lock. */
+static void hold(struct jobs *jobs, struct job *job, enum segment_outcome met, uint64_t releases)
+{
+    enum job_hold list = met == SEGMENT_FROZEN ? JOB_HELD_FROZEN : JOB_HELD_LOCKED;
     pthread_mutex_lock(&jobs->lock);
     jobs->waiting++;
-    if (segment_is_frozen(jobs->exec->segment)) {
-        job->next = jobs->held;
-        jobs->held = job;
-    } else {
-        put_locked(jobs, job);
+    job->next = jobs->held[list];
+    jobs->held[list] = job;
+    if (list == JOB_HELD_LOCKED)
+        atomic_fetch_add(&jobs->locked, 1); /* before `releases` is looked at: jobs_release_locked does it the other way round */
+    bool over = list == JOB_HELD_FROZEN ? !segment_is_frozen(jobs->exec->segment)
+                                        : atomic_load(&jobs->releases) != releases || atomic_load(&jobs->ending);
+    if (over) {
+        release_locked(jobs, list);
+    } else if (job->deadline_ns && job->deadline_ns < jobs->held_until_ns) {
+        jobs->held_until_ns = job->deadline_ns;
+        pthread_cond_signal(&jobs->changed); /* somebody who waits has to wake earlier */
     }
     pthread_mutex_unlock(&jobs->lock);
 }
@@ -104,12 +184,18 @@ static void hold(struct jobs *jobs, struct job *job)
 static void run_job(struct worker *worker, struct job *job)
 {
     struct jobs *jobs = worker->jobs;
+    if (job->run) {
+        job->run(job, worker->writer);
+        return;
+    }
     struct wire_request request;
     enum mcomp_status status;
+    enum segment_outcome met = SEGMENT_DONE;
     bool done = true;
+    uint64_t releases = atomic_load(&jobs->releases);
     /* It was decoded and checked before it became a job: only memory can be missing now. */
     if (wire_request_decode(&request, job->body, job->body_bytes, &worker->arena)) {
-        done = execute(worker, job, &request, &status);
+        done = execute(worker, job, &request, &status, &met);
     } else {
         status = MCOMP_RESOURCE_EXHAUSTED;
         reply_error(jobs->exec, job, &request, status, "the node is out of memory");
@@ -117,16 +203,27 @@ static void run_job(struct worker *worker, struct job *job)
     if (done) {
         stats_count(&worker->stats, request.op, status, status == MCOMP_OK ? exec_payload(&request) : 0);
         if (jobs->oplog)
-            oplog_record(jobs->oplog, worker->writer, &job->client, &request, status);
+            oplog_record(jobs->oplog, worker->writer, &job->client, &request, status == MCOMP_OK ? job->logged : status);
     }
     arena_reset(&worker->arena);
     if (!done) {
-        hold(jobs, job);
+        hold(jobs, job, met, releases);
         return;
     }
     free(job->memory);
     job->memory = NULL;
     jobs->done(job);
+}
+
+/** Until something has changed, or a deadline has come. */
+static void wait_locked(struct jobs *jobs)
+{
+    if (jobs->held_until_ns == UINT64_MAX) {
+        pthread_cond_wait(&jobs->changed, &jobs->lock);
+        return;
+    }
+    struct timespec until = {.tv_sec = (time_t)(jobs->held_until_ns / 1000000000u), .tv_nsec = (long)(jobs->held_until_ns % 1000000000u)};
+    (void)pthread_cond_timedwait(&jobs->changed, &jobs->lock, &until);
 }
 
 static void *worker_main(void *arg)
@@ -135,8 +232,12 @@ static void *worker_main(void *arg)
     struct jobs *jobs = worker->jobs;
     pthread_mutex_lock(&jobs->lock);
     for (;;) {
-        while (!jobs->first && !jobs->stopping)
-            pthread_cond_wait(&jobs->changed, &jobs->lock);
+        if (jobs->held_until_ns != UINT64_MAX)
+            release_overdue_locked(jobs, clock_mono_ns());
+        if (!jobs->first && !jobs->stopping) {
+            wait_locked(jobs);
+            continue;
+        }
         struct job *job = jobs->first;
         if (!job)
             break;
@@ -154,7 +255,9 @@ static void *worker_main(void *arg)
 
 enum mcomp_status jobs_start(struct jobs **out, const struct jobs_options *options, struct err *err)
 {
-    struct jobs *jobs = calloc(1, sizeof *jobs);
+    struct jobs *jobs = aligned_alloc(_Alignof(struct jobs), sizeof *jobs);
+    if (jobs)
+        memset(jobs, 0, sizeof *jobs);
     if (jobs)
         jobs->worker = aligned_alloc(_Alignof(struct worker), options->workers * sizeof *jobs->worker);
     if (!jobs || !jobs->worker) {
@@ -167,7 +270,12 @@ enum mcomp_status jobs_start(struct jobs **out, const struct jobs_options *optio
     jobs->done = options->done;
     jobs->workers = options->workers;
     pthread_mutex_init(&jobs->lock, NULL);
-    pthread_cond_init(&jobs->changed, NULL);
+    jobs->held_until_ns = UINT64_MAX;
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&jobs->changed, &monotonic);
+    pthread_condattr_destroy(&monotonic);
     for (uint32_t i = 0; i < options->workers; i++) {
         struct worker *worker = &jobs->worker[i];
         worker->jobs = jobs;
@@ -194,16 +302,30 @@ void jobs_put(struct jobs *jobs, struct job *job)
     pthread_mutex_unlock(&jobs->lock);
 }
 
-void jobs_release_held(struct jobs *jobs)
+static void release(struct jobs *jobs, enum job_hold hold)
 {
     pthread_mutex_lock(&jobs->lock);
-    while (jobs->held) {
-        struct job *job = jobs->held;
-        jobs->held = job->next;
-        put_locked(jobs, job);
-    }
+    release_locked(jobs, hold);
     pthread_cond_broadcast(&jobs->changed);
     pthread_mutex_unlock(&jobs->lock);
+}
+
+void jobs_release_held(struct jobs *jobs)
+{
+    release(jobs, JOB_HELD_FROZEN);
+}
+
+void jobs_release_locked(struct jobs *jobs)
+{
+    atomic_fetch_add(&jobs->releases, 1);
+    if (atomic_load(&jobs->locked) > 0)
+        release(jobs, JOB_HELD_LOCKED);
+}
+
+void jobs_end_locked(struct jobs *jobs)
+{
+    atomic_store(&jobs->ending, true);
+    release(jobs, JOB_HELD_LOCKED);
 }
 
 uint32_t jobs_waiting(struct jobs *jobs)

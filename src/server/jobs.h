@@ -4,8 +4,9 @@
  *  DESIGN. A job has one owner at a time and moves by pointer: I/O thread → queue → worker → I/O thread. There is one queue, first in first
  *  out, for all workers; jobs of one connection may therefore run side by side and finish in any order, which the protocol allows.
  *  A worker hands a finished job to jobs_done(), which puts it on the list of its I/O thread and wakes that loop.
- *  A job that meets a frozen segment is held: it waits on a list of its own until jobs_release_held(), and no worker waits with it, so that
- *  reads go on. How many can wait is bounded by what may be in flight. */
+ *  A job that meets a frozen segment, or lines that a prepared transaction has locked, is held: it waits on a list of its own until the segment
+ *  thaws, or some transaction is decided, and no worker waits with it, so that others go on; or until its deadline, to which the workers look. How
+ *  many can wait is bounded by what may be in flight. */
 #ifndef SERVER_JOBS_H
 #define SERVER_JOBS_H
 
@@ -19,8 +20,12 @@ struct conn;
 struct io;
 struct jobs;
 
+enum job_hold { JOB_HELD_FROZEN, JOB_HELD_LOCKED, JOB_HOLDS };
+
 struct job {
     struct job *next;   /* owned by whichever list holds the job */
+    /** NULL: a request. Else work of the server itself, which a worker does with its redo record; the callee owns the job, and nothing else of it is used. */
+    void (*run)(struct job *job, uint32_t writer);
     struct io *io;      /* borrowed: the loop that it came from and goes back to */
     struct conn *conn;  /* borrowed; lives at least until the job is back (conn.jobs counts it) */
     struct oplog_client client;
@@ -28,6 +33,8 @@ struct job {
     const uint8_t *body; /* the request's message, inside memory */
     size_t body_bytes;
     uint64_t deadline_ns; /* monotonic; 0 = none */
+    uint64_t number;      /* of the connection */
+    enum mcomp_status logged; /* of a job that was answered OK: struct exec_result */
     uint64_t held_bytes;  /* counted in the server's buffer budget, given back with the job */
     uint8_t *reply;       /* owned: response frames, once done; NULL when memory was short */
     size_t reply_bytes;
@@ -51,6 +58,12 @@ void jobs_put(struct jobs *jobs, struct job *job);
 
 /** The segment takes writes again: run what met the closed gate. Any thread. */
 void jobs_release_held(struct jobs *jobs);
+
+/** A prepared transaction is decided: run what met its locks. Any thread; costs nearly nothing when nobody waits. */
+void jobs_release_locked(struct jobs *jobs);
+
+/** The server stops: nobody will decide anything any more. What met locks, now or later, is answered UNAVAILABLE. Any thread. */
+void jobs_end_locked(struct jobs *jobs);
 
 /** Jobs that no worker has begun, held ones included. Any thread. */
 uint32_t jobs_waiting(struct jobs *jobs);

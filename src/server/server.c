@@ -12,12 +12,19 @@
 #include "base/log.h"
 #include "server/agent.h"
 #include "server/io.h"
+#include "server/resolving.h"
 #include "server/restore.h"
 
 /** Threads that write to the segment: I/O threads first, then workers. */
 static uint32_t writer_count(const struct config *config)
 {
     return config->server.io_threads + config->server.workers;
+}
+
+/** With the thread behind them that resolves transactions: it has a number among them, and writes nothing itself. */
+static uint32_t actor_count(const struct config *config)
+{
+    return writer_count(config) + 1;
 }
 
 static enum mcomp_status open_segment(struct server *server, struct err *err)
@@ -58,13 +65,34 @@ static enum mcomp_status open_restoring(struct server *server, struct err *err)
 {
     struct segment_restore last;
     char text[RESTORING_TEXT_BYTES];
-    enum mcomp_status code = restoring_open(&server->restoring, server->segment, writer_count(&server->config), err);
+    enum mcomp_status code = restoring_open(&server->restoring, server->segment, actor_count(&server->config), err);
     if (code != MCOMP_OK)
         return code;
     server->exec.restoring = server->restoring;
     if (segment_restore_get(server->segment, &last) != SEGMENT_RESTORE_NONE)
         log_line(LOG_WARN, "segment", "restore", "", "%s", restoring_text(server->restoring, text));
     return MCOMP_OK;
+}
+
+static void released_cb(void *arg)
+{
+    struct server *server = arg;
+    jobs_release_locked(server->jobs);
+}
+
+static void prepared_cb(void *arg)
+{
+    struct server *server = arg;
+    resolving_wake(server->resolving);
+}
+
+/** What acts on transactions must know whom to tell. */
+static enum mcomp_status start_resolving(struct server *server, struct err *err)
+{
+    const struct txns_calls calls = {.released = released_cb, .released_arg = server, .prepared = prepared_cb, .prepared_arg = server};
+    struct resolving_options options = {.exec = &server->exec, .jobs = server->jobs, .actor = actor_count(&server->config) - 1};
+    txns_set_calls(server->txns, &calls);
+    return resolving_start(&server->resolving, &options, err);
 }
 
 static enum mcomp_status start_threads(struct server *server, struct err *err)
@@ -82,6 +110,9 @@ static enum mcomp_status start_threads(struct server *server, struct err *err)
                                    .oplog = server->oplog,
                                    .done = io_job_done};
     code = jobs_start(&server->jobs, &options, err);
+    if (code != MCOMP_OK)
+        return code;
+    code = start_resolving(server, err);
     if (code != MCOMP_OK)
         return code;
     code = agent_start(&server->agent, server->segment, server->jobs, server->restoring, err);
@@ -106,6 +137,9 @@ enum mcomp_status server_start(struct server *server, struct err *err)
     if (code == MCOMP_OK)
         code = open_restoring(server, err);
     if (code == MCOMP_OK)
+        code = txns_open(&server->txns, server->segment, actor_count(&server->config), err);
+    server->exec.txns = server->txns;
+    if (code == MCOMP_OK)
         code = start_threads(server, err);
     if (code != MCOMP_OK)
         server_stop(server);
@@ -116,20 +150,27 @@ void server_stop(struct server *server)
 {
     agent_stop(server->agent); /* first: it lets the requests go on that wait for the end of a freeze */
     server->agent = NULL;
+    if (server->jobs)
+        jobs_end_locked(server->jobs);
     uint32_t io_threads = server->io ? server->config.server.io_threads : 0;
     for (uint32_t i = 0; i < io_threads; i++)
         if (server->io[i])
             io_drain(server->io[i]);
     for (uint32_t i = 0; i < io_threads; i++)
         io_join(server->io[i]);
+    resolving_stop(server->resolving); /* its thread releases jobs */
     jobs_stop(server->jobs);
     server->jobs = NULL;
     for (uint32_t i = 0; i < io_threads; i++) /* not before: the worker that did the last job may still be waking its loop */
         io_free(server->io[i]);
     free(server->io);
     server->io = NULL;
+    resolving_free(server->resolving); /* not before: workers and I/O threads wake its loop */
+    server->resolving = NULL;
     oplog_close(server->oplog);
     server->oplog = NULL;
+    txns_close(server->txns);
+    server->txns = NULL;
     restoring_close(server->restoring);
     server->restoring = NULL;
     segment_close(server->segment);
@@ -180,6 +221,13 @@ static void add_stats(Mcomp__V1__StatusResult *result, const struct stats *stats
     add_operation(result->fetch_add, &stats->operation[WIRE_OP_FETCH_ADD]);
     add_operation(result->compare_and_swap, &stats->operation[WIRE_OP_COMPARE_AND_SWAP]);
     add_operation(result->multi, &stats->operation[WIRE_OP_MULTI]);
+    add_operation(result->transaction, &stats->operation[WIRE_OP_EXECUTE]);
+    add_operation(result->transaction, &stats->operation[WIRE_OP_PREPARE]);
+    add_operation(result->transaction, &stats->operation[WIRE_OP_DECIDE]);
+    add_operation(result->transaction, &stats->operation[WIRE_OP_RESOLVE]);
+    add_operation(result->other, &stats->operation[WIRE_OP_OPEN_SESSION]);
+    add_operation(result->other, &stats->operation[WIRE_OP_CLOSE_SESSION]);
+    add_operation(result->other, &stats->operation[WIRE_OP_LIST_TRANSACTIONS]);
     add_operation(result->other, &stats->operation[WIRE_OP_NONE]);
     add_operation(result->other, &stats->operation[WIRE_OP_HELLO]);
     add_operation(result->other, &stats->operation[WIRE_OP_STATUS]);
@@ -215,4 +263,6 @@ void server_fill_status(void *arg, Mcomp__V1__StatusResult *result)
     result->buffered_out = atomic_load(&server->buffered_out);
     oplog_counts(server->oplog, &result->oplog_lines, &result->oplog_dropped);
     restoring_fill_status(server->restoring, result);
+    txns_fill_status(server->txns, result);
+    resolving_fill_status(server->resolving, result);
 }

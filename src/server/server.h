@@ -22,6 +22,8 @@ struct server {
     struct jobs *jobs;       /* owned */
     struct agent *agent;     /* owned */
     struct restoring *restoring; /* owned */
+    struct txns *txns;       /* owned */
+    struct resolving *resolving; /* owned */
     struct oplog *oplog;     /* owned; NULL = none */
     struct io **io;          /* owned, config.server.io_threads elements */
     uint64_t started_ns;     /* monotonic */
@@ -30,6 +32,7 @@ struct server {
 
     _Atomic uint32_t connections;   /* open now */
     _Atomic uint64_t accepted, refused;
+    _Atomic uint64_t last_conn;     /* number of the last connection */
     _Atomic uint64_t buffered_in;   /* bytes received, of frames that are not yet executed */
     _Atomic uint64_t buffered_out;  /* bytes of responses that sockets have not taken */
 };
