@@ -56,6 +56,9 @@ def enter():
         ip("link", "del", "probe0")
         ip("link", "add", "probe", "type", "bridge")
         ip("link", "del", "probe")
+        rule = ("to", "10.71.0.1", "ipproto", "tcp", "dport", 9, "lookup", 100)
+        ip("rule", "add", *rule)
+        ip("rule", "del", *rule)
     except OSError as error:
         return f"no network namespaces here: {error}"
     return None
