@@ -20,7 +20,7 @@
 #define WORD_PAGES 64u
 
 /** What ends a restore that did not come to its end. */
-#define WAY_OUT "run \"mcomp snapshot restore FILE\" again, or start this node with \"mcompd --restore=FILE\", or delete its bytes by \"mcompd --reset\""
+#define WAY_OUT "run \"mcomp snapshot restore FILE\" again, or start this node with \"mcompd --restore=FILE\", or delete its bytes (\"mcompd --reset\")"
 
 struct restoring {
     struct segment *segment; /* borrowed */
@@ -344,7 +344,7 @@ const char *restoring_text(struct restoring *restoring, char text[RESTORING_TEXT
                  "interrupted, " WAY_OUT, round);
     else if (state == SEGMENT_RESTORE_COMPLETE)
         snprintf(text, RESTORING_TEXT_BYTES, "a restore was interrupted when this node had all of its bytes: run \"mcomp snapshot restore\" with the same "
-                 "file again, which finishes it, or start this node with \"mcompd --restore=FILE\", or delete its bytes by \"mcompd --reset\"");
+                 "file again, which finishes it, or start this node with \"mcompd --restore=FILE\", or delete its bytes (\"mcompd --reset\")");
     else if (state == SEGMENT_RESTORE_PART)
         snprintf(text, RESTORING_TEXT_BYTES, "the restore of a snapshot did not come to its end, so the node serves nobody: " WAY_OUT);
     else
