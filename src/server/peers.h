@@ -17,7 +17,7 @@
 #include "txn/message.h"
 #include "wire/arena.h"
 
-#define PEER_CALLS_MAX 1024u /* to one node, unanswered */
+#define PEER_CALLS_MAX 8192u /* to one node, unanswered */
 
 /** A question, RESOLVE, or a decision, COMMIT, about a transaction. */
 struct peer_call {

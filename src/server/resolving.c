@@ -276,7 +276,8 @@ static void show_lane(struct resolving *resolving, struct collecting *collecting
             log_txn(&id, "the record of its participants is damaged: they are not told of it");
             count = 0;
         }
-        memcpy(collecting->participants, participants, count * sizeof *participants);
+        if (count) /* memcpy takes no null pointer */
+            memcpy(collecting->participants, participants, count * sizeof *participants);
     }
     collector_on_lane(&collecting->collector, view, collecting->participants, count, self, now_ns);
 }
