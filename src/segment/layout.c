@@ -74,7 +74,7 @@ uint32_t layout_units(uint64_t transaction_bytes)
 uint64_t layout_redo_stride(uint64_t redo_bytes)
 {
     uint64_t ranges = (uint64_t)MULTI_RANGES_MAX * sizeof(struct redo_range);
-    return round_up(sizeof(struct redo_record) + ranges + redo_bytes, PAGE_BYTES);
+    return round_up(sizeof(struct redo_record) + ranges + redo_bytes + sizeof(struct redo_lane), PAGE_BYTES);
 }
 
 static void tail_seal(struct layout_tail *tail)

@@ -178,12 +178,16 @@ struct redo_record {
     _Atomic uint32_t valid; /* enum redo_valid */
     uint32_t range_count;
     uint64_t data_bytes;
-    uint64_t lane;      /* REDO_VALID_LANE: the write is that of the transaction in this lane (session * LANES + lane), */
-    uint64_t lane_word; /* and once all is stored, this is the word of its record */
-    uint8_t unused[16]; /* the data of one range begins a cache line */
     struct redo_range range[];
 };
-_Static_assert(sizeof(struct redo_record) == 48 && sizeof(struct redo_range) == 16, "format");
+_Static_assert(sizeof(struct redo_record) == 16 && sizeof(struct redo_range) == 16, "format");
+
+/** The last bytes of a writer's record, which plain writes leave alone. REDO_VALID_LANE: the write is that of the transaction in this lane. */
+struct redo_lane {
+    uint64_t lane; /* session * LANES + lane */
+    uint64_t word; /* of its record, once all is stored */
+};
+_Static_assert(sizeof(struct redo_lane) == 16, "format");
 
 enum redo_valid { REDO_INVALID = 0, REDO_VALID = 1, REDO_VALID_LANE = 2 };
 

@@ -90,8 +90,8 @@ static ALWAYS_INLINE void give_write(struct span span)
 /* Make the sequences odd; are there locks of transactions in any of the stripes? */
 static ALWAYS_INLINE bool begin_stores(struct span span)
 {
-    uint64_t before = 0;
-    for (struct stripe *stripe = span.first; stripe <= span.last; stripe++)
+    uint64_t before = sequence_begin(span.first);
+    for (struct stripe *stripe = span.first + 1; __builtin_expect(stripe <= span.last, 0); stripe++)
         before |= sequence_begin(stripe);
     return before & LAYOUT_SEQUENCE_LOCKED;
 }
@@ -283,20 +283,23 @@ static ALWAYS_INLINE enum segment_outcome update_word(struct segment *segment, u
         gate_leave(&segment->gate, writer, ticket);
         return SEGMENT_BUSY;
     }
-    if (__builtin_expect(begin_stores(span), 0) && lines_meet(&segment->lines, segment->stripes, offset, ATOMIC_WORD_BYTES, true))
-        return turn_back(segment, writer, ticket, span);
     uint64_t word;
     memcpy(&word, segment->bytes + offset, sizeof word);
     *before = word;
-    if (!is_cas || word == a) {
-        word = is_cas ? b : word + b;
-        bool one_store = copy_is_one_store(offset, sizeof word);
-        if (!one_store)
-            redo_fill(redo, offset, sizeof word, &word);
-        if (one_store)
-            redo_store_word_locked(&segment->preserve, offset, sizeof word, &word);
-        else
-            redo_store_locked(&segment->preserve, redo);
+    if (is_cas && word != a) { /* which is a read */
+        bool locked = meets_lock(segment, span, offset, ATOMIC_WORD_BYTES, true);
+        give_write(span);
+        gate_leave(&segment->gate, writer, ticket);
+        return locked ? SEGMENT_LOCKED : SEGMENT_DONE;
+    }
+    if (__builtin_expect(begin_stores(span), 0) && lines_meet(&segment->lines, segment->stripes, offset, ATOMIC_WORD_BYTES, true))
+        return turn_back(segment, writer, ticket, span);
+    word = is_cas ? b : word + b;
+    if (copy_is_one_store(offset, sizeof word)) {
+        redo_store_word_locked(&segment->preserve, offset, sizeof word, &word);
+    } else {
+        redo_fill(redo, offset, sizeof word, &word);
+        redo_store_locked(&segment->preserve, redo);
     }
     end_stores(span);
     give_write(span);

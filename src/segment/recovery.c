@@ -122,15 +122,16 @@ static enum mcomp_status check_session(struct segment *segment, uint32_t number,
 }
 
 /* A redo record that names a lane: what is recorded there is that the transaction did not happen, or already that it did. */
-static enum mcomp_status check_named_lane(struct segment *segment, const struct redo_record *redo, struct err *err)
+static enum mcomp_status check_named_lane(struct segment *segment, struct redo_record *redo, struct err *err)
 {
     struct sessions *sessions = &segment->sessions;
     if (atomic_load(&redo->valid) != REDO_VALID_LANE)
         return MCOMP_OK;
-    uint64_t number = redo->lane;
+    const struct redo_lane *named = redo_lane(redo, layout_redo_section(segment->header)->element_bytes);
+    uint64_t number = named->lane;
     if (number / LANES >= sessions->count || sessions->session[number / LANES].generation == 0)
         return damaged(segment, number, "a write was to be recorded in it, but it is nobody's", err);
-    uint64_t now = lane_get(lane_at(sessions, number)), then = redo->lane_word;
+    uint64_t now = lane_get(lane_at(sessions, number)), then = named->word;
     if (then == now)
         return MCOMP_OK;
     if (then != lane_word(lane_sequence(then), LANE_COMMITTED, LANE_REASON_NONE) ||

@@ -35,7 +35,7 @@ struct redo_record *redo_at(const struct layout_header *header, uint8_t *base, u
 
 enum mcomp_status redo_check_all(const struct layout_header *header, uint8_t *base, struct err *err)
 {
-    uint64_t record_bytes = layout_redo_section(header)->element_bytes;
+    uint64_t record_bytes = layout_redo_section(header)->element_bytes - sizeof(struct redo_lane);
     struct redo_record *redo;
     for (uint64_t i = 0; (redo = redo_at(header, base, i)) != NULL; i++) {
         uint32_t valid = atomic_load_explicit(&redo->valid, memory_order_acquire);
@@ -56,8 +56,9 @@ uint64_t redo_finish_all(struct preserve *preserve, uint8_t *base, struct layout
         uint32_t valid = atomic_load_explicit(&redo->valid, memory_order_acquire);
         if (valid == REDO_INVALID)
             continue;
+        const struct redo_lane *named = redo_lane(redo, layout_redo_section(preserve->header)->element_bytes);
         if (valid == REDO_VALID_LANE)
-            redo_store_lane_locked(preserve, redo, &sessions[redo->lane / LANES].lane[redo->lane % LANES]);
+            redo_store_lane_locked(preserve, redo, &sessions[named->lane / LANES].lane[named->lane % LANES], named->word);
         else
             redo_store_locked(preserve, redo);
         finished++;

@@ -62,12 +62,18 @@ static inline void redo_store_locked(struct preserve *preserve, struct redo_reco
     atomic_store_explicit(&redo->valid, REDO_INVALID, memory_order_release);
 }
 
-/** The same for the write of a transaction: the word of the lane that the record names becomes redo->lane_word, if and only if the write happens. */
-static inline void redo_store_lane_locked(struct preserve *preserve, struct redo_record *redo, struct layout_lane *lane)
+/** What a writer's record of so many bytes says of a lane. */
+static inline struct redo_lane *redo_lane(struct redo_record *redo, uint64_t record_bytes)
+{
+    return (struct redo_lane *)(void *)((uint8_t *)redo + record_bytes - sizeof(struct redo_lane));
+}
+
+/** The same for the write of a transaction: the word of its lane's record becomes `word` if and only if the write happens. redo_lane says both. */
+static inline void redo_store_lane_locked(struct preserve *preserve, struct redo_record *redo, struct layout_lane *lane, uint64_t word)
 {
     atomic_store_explicit(&redo->valid, REDO_VALID_LANE, memory_order_release);
     redo_apply_locked(preserve, redo);
-    atomic_store_explicit(&lane->word, redo->lane_word, memory_order_release);
+    atomic_store_explicit(&lane->word, word, memory_order_release);
     atomic_store_explicit(&redo->valid, REDO_INVALID, memory_order_release);
 }
 

@@ -249,9 +249,10 @@ static void execute_locked(const struct plan *plan, struct redo_record *redo, co
     fill_adds(redo, plan);
     begin_stores(plan);
     if (lane) {
-        redo->lane = number_of(segment, id);
-        redo->lane_word = lane_word(id->sequence, LANE_COMMITTED, LANE_REASON_NONE);
-        redo_store_lane_locked(&segment->preserve, redo, lane);
+        struct redo_lane *named = redo_lane(redo, segment->redo_stride);
+        named->lane = number_of(segment, id);
+        named->word = lane_word(id->sequence, LANE_COMMITTED, LANE_REASON_NONE);
+        redo_store_lane_locked(&segment->preserve, redo, lane, named->word);
     } else {
         redo_store_locked(&segment->preserve, redo);
     }

@@ -20,7 +20,7 @@ def formula(k, max_message, threads):
     page = 4096
     before = page + up(64 * up(k, 65536) // 65536, page) + up(8 * k // page, page) + up(4 * k // page, page)
     before += min(max(k // 8 // (64 * KIB) * 64 * KIB, MIB), 32 * MIB)
-    return up(before, 2 * MIB if k >= 2 * MIB else page) + k + threads * up(16432 + min(max_message, k), page)
+    return up(before, 2 * MIB if k >= 2 * MIB else page) + k + threads * up(16416 + min(max_message, k), page)
 
 
 class Sizes(unittest.TestCase):

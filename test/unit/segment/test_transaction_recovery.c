@@ -32,6 +32,13 @@ static struct redo_record *redo(const struct fixture *fixture)
     return (void *)(locks(fixture) + 2);
 }
 
+/* The lane that a writer's record names. */
+static struct redo_lane *named(const struct fixture *fixture, uint32_t writer)
+{
+    const struct layout_section *section = layout_redo_section((void *)fixture->map);
+    return (void *)(fixture->map + section->offset + (writer + 1) * section->element_bytes - sizeof(struct redo_lane));
+}
+
 /* Lane 0: prepared, inline. Lane 1: prepared, in units. Lane 2: aborted. The segment is closed, and mapped. */
 static void leave_transactions(struct fixture *fixture)
 {
@@ -90,8 +97,7 @@ static void execution_that_was_under_way_is_finished_with_its_record(void **stat
     record->data_bytes = 4;
     record->range[0] = (struct redo_range){5000, 4};
     memcpy(&record->range[1], "done", 4);
-    record->lane = 2;
-    record->lane_word = sequence << 8 | LANE_COMMITTED;
+    *named(fixture, 2) = (struct redo_lane){2, sequence << 8 | LANE_COMMITTED};
     atomic_store(&record->valid, REDO_VALID_LANE);
     fixture_open(fixture);
     DONE(segment_read(fixture->segment, 5000, 4, buf));
@@ -108,8 +114,7 @@ static void name_lane(struct fixture *fixture, uint64_t lane, uint64_t word)
     record->data_bytes = 1;
     record->range[0] = (struct redo_range){5000, 1};
     memcpy(&record->range[1], "x", 1);
-    record->lane = lane;
-    record->lane_word = word;
+    *named(fixture, 1) = (struct redo_lane){lane, word};
     atomic_store(&record->valid, REDO_VALID_LANE);
 }
 
@@ -128,7 +133,7 @@ static bool damage(struct fixture *fixture, int number)
     case 6: lane[0].lock_count = UINT32_MAX; return true;
     case 7: lane[0].redo_bytes++; return true;
     case 8: lane[0].redo_bytes = UINT64_MAX - 7; return true;
-    case 9: lane[0].redo_bytes = 32; return true;
+    case 9: lane[0].redo_bytes = 16; return true;
     case 10: lane[0].answer_bytes = UINT64_MAX; return true;
     case 11: lane[0].answer_bytes = LAYOUT_INLINE_BYTES; return true;
     case 12: lane[1].first_unit = 1024; return true;

@@ -147,6 +147,7 @@ static void rewind_segment(struct fixture *fixture, const uint8_t *saved)
     stepper_forget();
     stepper_watch(fixture_stripes(fixture), 128);
     stepper_watch(fixture_record(fixture, 1), 512);
+    stepper_watch((uint8_t *)fixture_record(fixture, 2) - sizeof(struct redo_lane), sizeof(struct redo_lane)); /* the end of that before it */
     stepper_watch(fixture->map + section->offset, 576);
     for (uint64_t unit = 0; unit < 4; unit++)
         stepper_watch(fixture->map + section->offset + section->bytes / 2 + unit * WINDOW_BYTES, WINDOW_BYTES);
