@@ -14,10 +14,13 @@
  *  may have happened, may happen yet, or never. The error says which address ranges are done, not done, or unknown. A time-out never costs the
  *  connection. Of an asynchronous call, an answer that has come when the queue is run counts, even where the time has passed meanwhile.
  *
- *  Lost connections are made again with back-off and jitter. Within the time-out of a call, pieces that were never sent, and reads, are
- *  sent again by themselves; other pieces that were sent and not answered are reported as unknown and never repeated by the library. A
- *  node that answers "nothing was done, try again later" is asked again, too. A node whose machine takes no byte for 60 s counts as lost.
- *  After a reconnect the node may hold memory that was made anew: mcomp_node_status() tells by segment_id.
+ *  Lost connections are made again with back-off and jitter. Within the time-out of a call, pieces that were never sent, reads, adds and
+ *  compare-and-swaps are sent again by themselves. An add or compare-and-swap takes effect once, however often it is sent: the node remembers it, also
+ *  when its server is killed. (Only if the node could not be reached for more than 5 s may it have forgotten: then the outcome is reported as
+ *  unknown.) Writes, and several ranges in one call if one is written, that were sent and not answered are reported as unknown and never
+ *  repeated by the library; mcomp_write_atomic() and the other transactions of mcomp_txn.h are, with the same care. A node that answers
+ *  "nothing was done, try again later" is asked again, too. A node whose machine takes no byte for 60 s counts as lost. After a reconnect the node
+ *  may hold memory that was made anew: mcomp_node_status() tells by segment_id.
  *
  *  Host names in mcomp.cfg are resolved when a connection is made, in the thread that makes it, and the resolver may block for longer than
  *  the call's time-out; numeric addresses never block.
@@ -177,6 +180,12 @@ struct mcomp_node_status {
     enum mcomp_restore_state restore_state;
     uint64_t restore_id, restore_file; /* of the restore under way, or of the last */
     uint32_t restore_round;
+    struct mcomp_operation_count transaction;
+    uint32_t sessions, sessions_max;       /* of clients, for transactions */
+    uint32_t prepared, in_doubt;           /* transactions now; mcomp_node_prepared() lists them */
+    uint64_t prepared_oldest_ms;
+    uint64_t transactions_committed, transactions_aborted_busy, transactions_aborted_compare, transactions_aborted_frozen;
+    uint64_t transactions_aborted_other, transactions_resolved, sessions_collected;
 };
 
 /** Ask one node for its state. */

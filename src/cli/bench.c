@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "cli/bench_txn.h"
 #include "cli/interrupt.h"
 
 #define EVENTS_MAX 64
@@ -35,7 +36,7 @@ struct slot {
     struct lane *lane;
     uint64_t begin_ns;
     uint8_t *buffer;
-    bool reads; /* BENCH_MIXED: what it is doing */
+    struct mcomp_txn *txn; /* owned; BENCH_TXN, BENCH_TXN2 */
 };
 
 /** One queue and its operations; belongs to one thread. */
@@ -51,6 +52,7 @@ struct worker {
     struct lane *lanes; /* owned */
     uint32_t lane_count;
     uint8_t *memory; /* owned; the buffers of all slots */
+    struct mcomp_txn *txn; /* owned; of synchronous BENCH_TXN, BENCH_TXN2 */
     int epoll_fd;    /* owned */
     pthread_t thread;
     bool started;
@@ -115,7 +117,11 @@ static void slot_submit(struct slot *slot)
     struct mcomp_queue *queue = slot->lane->queue;
     enum mcomp_status status;
     slot->begin_ns = worker->now_ns;
-    if (plan->op == BENCH_ADD)
+    if (bench_is_txn(plan->op)) {
+        status = bench_txn_build(slot->txn, plan, mcomp_segment_size(worker->bench->grid), address, slot->buffer, &worker->error);
+        if (status == MCOMP_OK)
+            status = mcomp_queue_txn(queue, slot->txn, plan->timeout_ms, slot_done, slot, &worker->error);
+    } else if (plan->op == BENCH_ADD)
         status = mcomp_queue_fetch_add(queue, address, 1, plan->timeout_ms, slot_done, slot, &worker->error);
     else if (choose_read(plan, random))
         status = mcomp_queue_read(queue, address, slot->buffer, (size_t)plan->size, plan->timeout_ms, slot_done, slot, &worker->error);
@@ -179,6 +185,13 @@ static void run_lanes(struct worker *worker)
 
 /* ---- synchronous ---- */
 
+static enum mcomp_status call_txn(struct worker *worker, uint64_t address, uint8_t *buffer)
+{
+    const struct bench_plan *plan = worker->bench->plan;
+    enum mcomp_status status = bench_txn_build(worker->txn, plan, mcomp_segment_size(worker->bench->grid), address, buffer, NULL);
+    return status == MCOMP_OK ? mcomp_txn_commit(worker->txn, plan->timeout_ms, NULL, NULL) : status;
+}
+
 static void run_calls(struct worker *worker)
 {
     struct bench *bench = worker->bench;
@@ -189,7 +202,9 @@ static void run_calls(struct worker *worker)
         uint64_t random = next_random(&worker->random);
         uint64_t address = random_address(plan, random), begin_ns = now_ns;
         enum mcomp_status status;
-        if (plan->op == BENCH_ADD)
+        if (bench_is_txn(plan->op))
+            status = call_txn(worker, address, buffer);
+        else if (plan->op == BENCH_ADD)
             status = mcomp_fetch_add(bench->grid, address, 1, &before, plan->timeout_ms, NULL);
         else if (choose_read(plan, random))
             status = mcomp_read(bench->grid, address, buffer, (size_t)plan->size, plan->timeout_ms, NULL);
@@ -218,6 +233,8 @@ static enum mcomp_status touch_nodes(struct worker *worker, struct lane *lane)
     const struct bench_plan *plan = worker->bench->plan;
     uint64_t segment = mcomp_segment_size(worker->bench->grid), last = plan->address + plan->size * plan->places - 1;
     uint8_t bytes[1];
+    if (plan->op == BENCH_TXN2)
+        last += segment;
     for (uint64_t node = plan->address / segment; node <= last / segment && worker->failure == MCOMP_OK; node++) {
         uint64_t address = node * segment > plan->address ? node * segment : plan->address;
         if (!lane) {
@@ -243,8 +260,11 @@ static enum mcomp_status lane_open(struct worker *worker, struct lane *lane, uin
     for (uint32_t d = 0; d < plan->depth; d++) {
         lane->slots[d].lane = lane;
         lane->slots[d].buffer = memory + d * plan->size;
+        if (bench_is_txn(plan->op) && worker->failure == MCOMP_OK)
+            worker->failure = mcomp_txn_begin(worker->bench->grid, &lane->slots[d].txn, &worker->error);
     }
-    worker->failure = mcomp_queue_open(worker->bench->grid, &lane->queue, &worker->error);
+    if (worker->failure == MCOMP_OK)
+        worker->failure = mcomp_queue_open(worker->bench->grid, &lane->queue, &worker->error);
     if (worker->failure != MCOMP_OK)
         return worker->failure;
     struct epoll_event event = {.events = EPOLLIN, .data.ptr = lane};
@@ -269,7 +289,11 @@ static enum mcomp_status worker_open(struct worker *worker, struct bench *bench,
         return worker->failure = MCOMP_RESOURCE_EXHAUSTED;
     }
     for (size_t i = 0; i < bytes; i++)
-        worker->memory[i] = (uint8_t)(i * 131 + 7);
+        worker->memory[i] = bench_is_txn(plan->op) ? 0 : (uint8_t)(i * 131 + 7);
+    if (bench_is_txn(plan->op) && plan->synchronous)
+        worker->failure = mcomp_txn_begin(bench->grid, &worker->txn, &worker->error);
+    if (worker->failure != MCOMP_OK)
+        return worker->failure;
     if (plan->synchronous)
         return touch_nodes(worker, NULL);
     for (; worker->lane_count < lanes && worker->failure == MCOMP_OK; worker->lane_count++)
@@ -281,10 +305,13 @@ static void worker_close(struct worker *worker)
 {
     for (uint32_t i = 0; i < worker->lane_count; i++) {
         mcomp_queue_close(worker->lanes[i].queue);
+        for (uint32_t d = 0; d < worker->bench->plan->depth && worker->lanes[i].slots; d++)
+            mcomp_txn_end(worker->lanes[i].slots[d].txn);
         free(worker->lanes[i].slots);
     }
     if (worker->epoll_fd >= 0)
         close(worker->epoll_fd);
+    mcomp_txn_end(worker->txn);
     free(worker->lanes);
     free(worker->memory);
 }
@@ -386,6 +413,8 @@ static enum mcomp_status open_and_run(struct bench *bench, struct worker *worker
     struct err err;
     for (uint32_t i = 0; i < plan->threads; i++)
         workers[i].epoll_fd = -1;
+    if (bench_is_txn(plan->op) && bench_txn_zero(bench->grid, plan, error) != MCOMP_OK)
+        return error->status;
     for (uint32_t i = 0; i < plan->threads; i++) {
         uint32_t lanes = plan->connections / plan->threads + (i < plan->connections % plan->threads);
         enum mcomp_status status = worker_open(&workers[i], bench, i, lanes);

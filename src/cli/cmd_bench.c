@@ -7,7 +7,7 @@
 
 #include "base/limits.h"
 #include "base/units.h"
-#include "cli/bench.h"
+#include "cli/bench_txn.h"
 #include "cli/commands.h"
 #include "cli/output.h"
 
@@ -28,10 +28,11 @@ static const struct bench_settings defaults = {
 };
 
 static const struct arg_spec options[] = {
-    {.name = "op", .kind = ARG_CHOICE, .value = "read|write|add|mixed", .offset = offsetof(struct bench_settings, op),
-     .help = "what to do; default read. write, add and mixed\nOVERWRITE the bytes of the range; mixed is 80 % reads\nand 20 % writes"},
+    {.name = "op", .kind = ARG_CHOICE, .value = "read|write|add|mixed|txn|txn2", .offset = offsetof(struct bench_settings, op),
+     .help = "what to do; default read. All others OVERWRITE the\nbytes of the range; mixed is 80 % reads and 20 %\n"
+             "writes. txn: a transaction of a compare, a read and\na write of 8 bytes; txn2: on two nodes"},
     {.name = "size", .kind = ARG_BYTES, .value = "BYTES", .offset = offsetof(struct bench_settings, size),
-     .help = "of one operation; default 64; add always takes 8"},
+     .help = "of one operation; default 64; add always takes 8, txn\nand txn2 64"},
     {.name = "depth", .kind = ARG_COUNT, .value = "D", .offset = offsetof(struct bench_settings, depth), .min = 1, .max = DEPTH_MAX,
      .help = "operations under way on each connection; default 1"},
     {.name = "connections", .kind = ARG_COUNT, .value = "C", .offset = offsetof(struct bench_settings, connections), .min = 1, .max = CONNECTIONS_MAX,
@@ -46,10 +47,12 @@ static const struct arg_spec options[] = {
      .help = "its length; default all: to the end of the grid;\na span of one size makes one fixed address"},
 };
 
-static const char *const op_names[] = {"read", "write", "add", "mixed"};
+static const char *const op_names[] = {"read", "write", "add", "mixed", "txn", "txn2"};
 
 static uint64_t size_of(const struct bench_settings *settings)
 {
+    if (bench_is_txn((enum bench_op)settings->op))
+        return BENCH_TXN_BYTES;
     return settings->op == BENCH_ADD ? ATOMIC_WORD_BYTES : settings->size;
 }
 
@@ -71,6 +74,23 @@ static bool check_settings(const struct cli *cli, const struct bench_settings *s
                     settings->depth, settings->connections);
     else
         return true;
+    return false;
+}
+
+/** Transactions use few places, and those of two nodes have the others on the next node. false: there is none. */
+static bool fit_txn(const struct cli *cli, const struct mcomp *grid, struct bench_plan *plan)
+{
+    uint64_t segment = mcomp_segment_size(grid), left = segment - plan->address % segment;
+    plan->places = plan->places < BENCH_TXN_PLACES_MAX ? plan->places : BENCH_TXN_PLACES_MAX;
+    if (plan->op != BENCH_TXN2)
+        return true;
+    if (left / BENCH_TXN_BYTES < plan->places)
+        plan->places = left / BENCH_TXN_BYTES;
+    if (plan->places > 0 && plan->address / segment + 1 < mcomp_nodes(grid))
+        return true;
+    struct err err;
+    (void)err_set(&err, MCOMP_OUT_OF_RANGE, "--op txn2 needs a node behind that of the address, and %u bytes left on that one", BENCH_TXN_BYTES);
+    (void)cli_fail_err(cli, &err);
     return false;
 }
 
@@ -99,7 +119,7 @@ static bool make_plan(const struct cli *cli, const struct mcomp *grid, const str
         .synchronous = settings->depth == 1 && settings->connections == 1,
         .show_time = cli->err_terminal,
     };
-    return true;
+    return !bench_is_txn(plan->op) || fit_txn(cli, grid, plan);
 }
 
 #define OTHER_DESCRIPTORS 32u /* standard ones, signals, and what else a program has open */
@@ -224,7 +244,8 @@ const struct command command_bench = {
                    "a second, latency, and errors by status. Addresses are multiples of the size,\n"
                    "at random in the range. One connection with depth 1 uses the synchronous\n"
                    "calls. Exits 1 when an operation failed.\n"
-                   "--op write, add and mixed destroy what is in the range.",
+                   "All but --op read destroy what is in the range. txn and txn2 use at most 65536\n"
+                   "places of 64 bytes, txn2 also those of the same offsets on the next node.",
     .examples = "  mcomp bench                                     latency of 64 B reads\n"
                 "  mcomp bench --connections 8 --depth 64          throughput\n"
                 "  mcomp bench --op write --size 4KiB --address 64MiB --span 16MiB\n"

@@ -71,24 +71,27 @@ static const char *state_name(const struct asked *asked)
 
 static uint64_t operations(const struct mcomp_node_status *status)
 {
-    return status->read.count + status->write.count + status->fetch_add.count + status->compare_and_swap.count + status->multi.count;
+    return status->read.count + status->write.count + status->fetch_add.count + status->compare_and_swap.count + status->multi.count +
+           status->transaction.count;
 }
 
 static uint64_t operation_errors(const struct mcomp_node_status *status)
 {
-    return status->read.errors + status->write.errors + status->fetch_add.errors + status->compare_and_swap.errors + status->multi.errors;
+    return status->read.errors + status->write.errors + status->fetch_add.errors + status->compare_and_swap.errors + status->multi.errors +
+           status->transaction.errors;
 }
 
 /* ---- the table ---- */
 
 enum { COLUMN_NODE, COLUMN_STATE, COLUMN_ADDRESS, COLUMN_SEGMENT, COLUMN_CONNECTIONS, COLUMN_OPS, COLUMN_READ, COLUMN_WRITE, COLUMN_ADD,
-       COLUMN_CAS, COLUMN_MULTI, COLUMN_ERRORS, COLUMN_TRIP, COLUMN_UPTIME, COLUMNS };
+       COLUMN_CAS, COLUMN_MULTI, COLUMN_TXN, COLUMN_PREPARED, COLUMN_ERRORS, COLUMN_TRIP, COLUMN_UPTIME, COLUMNS };
 
 static const struct table_column columns[COLUMNS] = {
     [COLUMN_NODE] = {"NODE", true, 0},       [COLUMN_STATE] = {"STATE", false, 0},  [COLUMN_ADDRESS] = {"ADDRESS", false, 0},
     [COLUMN_SEGMENT] = {"SEGMENT", true, 1}, [COLUMN_CONNECTIONS] = {"CONNS", true, 1},
     [COLUMN_OPS] = {"OPS", true, 0},         [COLUMN_READ] = {"READ", true, 3},     [COLUMN_WRITE] = {"WRITE", true, 3},
     [COLUMN_ADD] = {"ADD", true, 4},         [COLUMN_CAS] = {"CAS", true, 4},       [COLUMN_MULTI] = {"MULTI", true, 4},
+    [COLUMN_TXN] = {"TXN", true, 4},         [COLUMN_PREPARED] = {"PREPARED", true, 2},
     [COLUMN_ERRORS] = {"ERRORS", true, 2},   [COLUMN_TRIP] = {"ROUND TRIP", true, 0},
     [COLUMN_UPTIME] = {"UPTIME", true, 1},
 };
@@ -111,6 +114,12 @@ static void fill_up(struct table_cell *row, const struct mcomp_node_status *stat
     fill_count(row, COLUMN_ADD, status->fetch_add.count);
     fill_count(row, COLUMN_CAS, status->compare_and_swap.count);
     fill_count(row, COLUMN_MULTI, status->multi.count);
+    fill_count(row, COLUMN_TXN, status->transaction.count);
+    fill_count(row, COLUMN_PREPARED, status->prepared);
+    row[COLUMN_PREPARED].colour = status->in_doubt ? COLOUR_YELLOW : NULL;
+    if (status->prepared)
+        snprintf(row[COLUMN_PREPARED].text, TABLE_CELL_BYTES, "%" PRIu32 ", %s", status->prepared,
+                 units_format_duration(status->prepared_oldest_ms * 1000000, text));
     fill_count(row, COLUMN_ERRORS, errors);
     row[COLUMN_ERRORS].colour = errors ? COLOUR_YELLOW : NULL;
     snprintf(row[COLUMN_TRIP].text, TABLE_CELL_BYTES, "%s", units_format_duration(status->round_trip_ns, text));
@@ -185,6 +194,23 @@ static const char *restore_name(enum mcomp_restore_state state)
     return "unknown";
 }
 
+static void add_transactions(json_t *object, const struct mcomp_node_status *status)
+{
+    json_object_set_new(object, "transaction", count_json(&status->transaction));
+    set_number(object, "sessions", status->sessions);
+    set_number(object, "sessions_max", status->sessions_max);
+    set_number(object, "prepared", status->prepared);
+    set_number(object, "in_doubt", status->in_doubt);
+    set_number(object, "prepared_oldest_ms", status->prepared_oldest_ms);
+    set_number(object, "transactions_committed", status->transactions_committed);
+    set_number(object, "transactions_aborted_busy", status->transactions_aborted_busy);
+    set_number(object, "transactions_aborted_compare", status->transactions_aborted_compare);
+    set_number(object, "transactions_aborted_frozen", status->transactions_aborted_frozen);
+    set_number(object, "transactions_aborted_other", status->transactions_aborted_other);
+    set_number(object, "transactions_resolved", status->transactions_resolved);
+    set_number(object, "sessions_collected", status->sessions_collected);
+}
+
 static void add_status(json_t *object, const struct mcomp_node_status *status)
 {
     json_object_set_new(object, "server", output_json_text(status->server));
@@ -218,6 +244,7 @@ static void add_status(json_t *object, const struct mcomp_node_status *status)
     json_object_set_new(object, "restore_id", output_json_value(status->restore_id));
     json_object_set_new(object, "restore_file", output_json_value(status->restore_file));
     set_number(object, "restore_round", status->restore_round);
+    add_transactions(object, status);
 }
 
 static bool print_json(const struct cli *cli, const struct mcomp *grid, const struct asked *asked, uint32_t nodes)

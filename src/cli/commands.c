@@ -7,6 +7,8 @@ const struct command *const cli_commands[] = {
     &command_write,
     &command_add,
     &command_cas,
+    &command_txn_list, /* before txn, whose name begins it */
+    &command_txn,
     &command_load,
     &command_save,
     &command_bench,

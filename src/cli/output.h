@@ -28,7 +28,7 @@ const char *output_count(uint64_t count, char buf[OUTPUT_COUNT_BYTES]);
 
 /* ---- tables ---- */
 
-#define TABLE_COLUMNS_MAX 16u
+#define TABLE_COLUMNS_MAX 20u
 #define TABLE_CELL_BYTES 96u
 
 struct table_column {

@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** What an answer means for the piece that it is for. */
-#include "client/engine.h"
-
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/text.h"
+#include "client/transact.h"
 
 bool conn_fault(struct conn *conn, const char *format, ...)
 {
@@ -95,7 +94,8 @@ static void take_failure(struct conn *conn, struct piece *piece, const struct wi
         return;
     }
     conn_explain(response, &why);
-    if (response->status == MCOMP_RESOURCE_EXHAUSTED || response->status == MCOMP_UNAVAILABLE) {
+    bool try_again = response->status == MCOMP_RESOURCE_EXHAUSTED || response->status == MCOMP_UNAVAILABLE;
+    if (try_again && piece->kind != WIRE_OP_OPEN_SESSION) { /* that a node has no session left need not stop what needs none */
         conn_prepend(conn, piece);
         conn_pause(conn, &why);
         return;
@@ -106,6 +106,8 @@ static void take_failure(struct conn *conn, struct piece *piece, const struct wi
 /** Take what an OK answer brings. false: it does not fit the request. */
 static bool take_result(struct piece *piece, const struct wire_response *response)
 {
+    if (piece->op->role == OP_ATTEMPT)
+        return response->result == WIRE_OP_EXECUTE && attempt_take_result(piece, response);
     if (response->result != (enum wire_op)piece->kind)
         return false;
     switch ((enum wire_op)piece->kind) {
@@ -126,6 +128,11 @@ static bool take_result(struct piece *piece, const struct wire_response *respons
         node_status_take(piece->status, piece->conn->node, response->full->node_status);
         piece->status->round_trip_ns = clock_mono_ns() - piece->sent_ns;
         return true;
+    case WIRE_OP_LIST_TRANSACTIONS:
+        prepared_take(piece->prepared, response->full->list_transactions);
+        return true;
+    case WIRE_OP_OPEN_SESSION:
+        return session_take_result(piece, response);
     default:
         return true;
     }

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** A connection: what waits for it, and what becomes of it all when it is made, lost, refused or paused. connect.c makes it. */
-#include "client/engine.h"
-
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -9,6 +7,8 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "client/transact.h"
 
 #define PROBE_AFTER_NS 1000000u /* a connection idle for this long is looked at before it is used: the node may have closed it */
 
@@ -119,6 +119,7 @@ void conn_close(struct conn *conn)
 {
     if (!conn)
         return;
+    sessions_close(conn);
     conn_disconnect(conn);
     free(conn->held);
     free(conn);
@@ -131,6 +132,8 @@ static void sort_out(struct conn *conn, struct piece *piece, const struct piece 
     conn->under_way_bytes -= piece->length;
     if (piece->state == PIECE_GHOST)
         slots_give(&conn->queue->slots, piece);
+    else if (piece->op->role == OP_ATTEMPT)
+        attempt_piece_lost(piece, piece == partly, why);
     else if (piece == partly || (!faulty && op_may_repeat(piece))) /* the node cannot have obeyed half a frame */
         conn_prepend(conn, piece);
     else

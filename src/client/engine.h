@@ -9,6 +9,8 @@
  *                        ^                       |   \--the operation ends first--> GHOST --answer--> free
  *                        +--- lost, may repeat --+
  *
+ *  Two kinds of operation are our own and have no caller: those that open a session at a node (lanes.h), and attempts of a transaction (transact.h).
+ *
  *  A ghost keeps its id taken until the answer has come, so a late answer is never taken for another's, and its data never lands in
  *  memory that the caller has back.
  *
@@ -31,6 +33,7 @@
 #include "client/grid.h"
 #include "client/span.h"
 #include "client/split.h"
+#include "mcomp_txn.h"
 #include "wire/wire.h"
 
 /* ---- bounds ---- */
@@ -63,13 +66,14 @@ struct piece {
     uint64_t length; /* bytes of the grid */
     union {
         uint64_t address;     /* READ, WRITE, FETCH_ADD, COMPARE_AND_SWAP, RESTORE_DATA; RESTORE_BEGIN: round */
-        uint64_t frame_bytes; /* MULTI */
+        uint64_t frame_bytes; /* MULTI, EXECUTE, PREPARE */
         uint64_t sent_ns;     /* STATUS */
     };
     union {
         uint8_t *data;  /* READ, WRITE, RESTORE_DATA: caller's */
-        uint8_t *frame; /* MULTI, while it is being sent: owned; else NULL */
+        uint8_t *frame; /* MULTI, EXECUTE, PREPARE, while it is being sent: owned; else NULL */
         struct mcomp_node_status *status; /* STATUS: caller's */
+        struct prepared_list *prepared;   /* LIST_TRANSACTIONS: caller's */
     };
     union {
         struct {
@@ -77,8 +81,8 @@ struct piece {
         };
         struct {
             uint64_t skip; /* MULTI: with first and length a slice of the operation's parts */
-            uint32_t first;
-            bool writes; /* as last sent */
+            uint32_t first; /* EXECUTE, PREPARE, DECIDE, RESOLVE: index of the participant */
+            bool writes; /* as last sent; DECIDE: to commit */
         };
     };
     uint32_t batch_at, batch_bytes; /* while a batch is made: place in queue->batch */
@@ -112,7 +116,13 @@ struct piece *slots_take(struct slots *slots);
 void slots_give(struct slots *slots, struct piece *piece);
 void slots_close(struct slots *slots);
 
-/** Free the frame of a MULTI. */
+/** Kinds whose frame may stand in memory of its own. */
+static inline bool piece_has_frame(const struct piece *piece)
+{
+    return piece->kind == WIRE_OP_MULTI || piece->kind == WIRE_OP_EXECUTE || piece->kind == WIRE_OP_PREPARE;
+}
+
+/** Free the frame, if there is one. */
 void piece_drop_frame(struct piece *piece);
 
 static inline struct piece *slots_at(const struct slots *slots, uint32_t index)
@@ -147,6 +157,13 @@ struct multi {
     size_t range_count, chain_count;
 };
 
+enum op_role {
+    OP_PLAIN,
+    OP_RUN,     /* a transaction, as its caller sees it; has no pieces */
+    OP_ATTEMPT, /* no caller: one attempt of a transaction */
+    OP_SESSION  /* no caller: a session is being opened */
+};
+
 struct op {
     mcomp_callback callback;
     void *arg;
@@ -158,7 +175,13 @@ struct op {
     uint64_t value;
     struct failure *failure; /* owned; NULL while all is well, or when memory was short */
     struct multi *multi;     /* owned; MULTI only */
+    union {
+        struct run *run;         /* RUN: owned */
+        struct attempt *attempt; /* ATTEMPT: owned */
+        struct session *session; /* SESSION: its connection's */
+    };
     struct op *next_free;
+    uint8_t role;   /* enum op_role */
     uint8_t kind;   /* enum wire_op */
     uint8_t status; /* enum mcomp_status of the first failure */
     bool used;
@@ -171,7 +194,7 @@ struct submission {
     void *data;
     uint64_t operand, desired; /* as in struct piece */
     struct multi *multi;  /* MULTI; owned by the operation on OK, else by the caller */
-    uint32_t node;        /* STATUS, RESTORE_BEGIN, RESTORE_END */
+    uint32_t node;        /* STATUS, LIST_TRANSACTIONS, RESTORE_BEGIN, RESTORE_END */
     uint32_t timeout_ms;  /* for messages */
     uint64_t deadline_ns; /* NEVER: none */
     mcomp_callback callback;
@@ -199,24 +222,53 @@ void op_end(struct op *op, bool cancelled);
 /** Let the next run end the operation with this failure. */
 void op_doom(struct op *op, const struct err *why);
 
+/** Set when op_end() is to be called, at the latest. */
+void op_set_deadline(struct op *op, uint64_t at_ns);
+
+/** An operation without a caller. NULL: no memory. */
+struct op *op_internal(struct mcomp_queue *queue, enum op_role role);
+
+/** It is at its end; what is under way of it goes on without it. */
+void op_end_internal(struct op *op);
+
+/** A new piece of it for a node, not yet waiting. NULL: no memory. */
+struct piece *op_add_piece(struct op *op, struct conn *conn, enum wire_op kind);
+
+/** The piece is neither waiting nor under way any more, and is given back. */
+void op_drop_piece(struct piece *piece);
+
+/** The piece is no more the operation's: no byte of it is sent any more if it waits, and nobody looks at its answer else. */
+void op_withdraw_piece(struct piece *piece);
+
+/** Note why the operation fails, if nothing is noted yet. conn: whose node is to blame; may be NULL. */
+void op_blame(struct op *op, const struct conn *conn, const struct err *why);
+
+/** Why a piece has not been answered within this time. */
+void op_explain(const struct piece *piece, uint32_t timeout_ms, struct err *why);
+
+/** Call back and free the operation, which has no pieces any more. */
+void op_finish(struct op *op);
+
 /** Take over from `piece`, which waits, its first `bytes` bytes as a piece of its own. NULL: no memory. */
 struct piece *op_cut(struct piece *piece, uint64_t bytes);
 
 static inline bool op_changes_nothing(const struct piece *piece)
 {
-    return piece->kind == WIRE_OP_READ || piece->kind == WIRE_OP_STATUS || (piece->kind == WIRE_OP_MULTI && !piece->writes);
+    return piece->kind == WIRE_OP_READ || piece->kind == WIRE_OP_STATUS || piece->kind == WIRE_OP_LIST_TRANSACTIONS ||
+           (piece->kind == WIRE_OP_MULTI && !piece->writes);
 }
 
 /** May be sent again though it may have been obeyed: it changes nothing, or the second time changes nothing. */
 static inline bool op_may_repeat(const struct piece *piece)
 {
-    return op_changes_nothing(piece) || piece->kind == WIRE_OP_RESTORE_BEGIN || piece->kind == WIRE_OP_RESTORE_DATA || piece->kind == WIRE_OP_RESTORE_END;
+    return op_changes_nothing(piece) || piece->kind == WIRE_OP_OPEN_SESSION || piece->kind == WIRE_OP_RESTORE_BEGIN ||
+           piece->kind == WIRE_OP_RESTORE_DATA || piece->kind == WIRE_OP_RESTORE_END;
 }
 
 /** Is it about a node, and about no range of bytes? */
 static inline bool op_has_no_range(uint8_t kind)
 {
-    return kind == WIRE_OP_STATUS || kind == WIRE_OP_RESTORE_BEGIN || kind == WIRE_OP_RESTORE_END;
+    return kind == WIRE_OP_STATUS || kind == WIRE_OP_LIST_TRANSACTIONS || kind == WIRE_OP_RESTORE_BEGIN || kind == WIRE_OP_RESTORE_END;
 }
 
 static inline struct split_slice piece_slice(const struct piece *piece)
@@ -241,6 +293,16 @@ bool multi_take_result(const struct piece *piece, const Mcomp__V1__MultiResult *
 
 /** Encode a RESTORE_BEGIN, RESTORE_END, or what stands before the data of a RESTORE_DATA. Returns the end. */
 uint8_t *restore_encode(uint8_t *out, struct piece *piece, uint32_t timeout_ms);
+
+/** Where the answer to LIST_TRANSACTIONS goes. */
+struct prepared_list {
+    struct mcomp_prepared *list; /* caller's */
+    size_t capacity;
+    uint64_t total;
+};
+
+uint8_t *prepared_encode(uint8_t *out, const struct piece *piece, uint32_t timeout_ms);
+void prepared_take(struct prepared_list *list, const Mcomp__V1__ListTransactionsResult *result);
 
 void node_status_take(struct mcomp_node_status *status, uint32_t node, const Mcomp__V1__StatusResult *result);
 
@@ -294,6 +356,11 @@ struct conn {
     struct err refusal;    /* valid while refusals > 0 */
     struct err fault;      /* why the connection is of no use any more */
     uint32_t watched;      /* events that epoll watches for; 0: not there */
+
+    struct session *sessions;    /* owned; of this queue at this node */
+    uint64_t session_retry_ns;   /* ask for no other one before */
+    uint32_t session_failures;   /* to open one, in a row */
+    struct err session_error;    /* of the last of these */
 
     struct sockaddr_storage addresses[ADDRESSES_MAX];
     socklen_t address_lengths[ADDRESSES_MAX];
@@ -373,6 +440,9 @@ void conn_send(struct conn *conn);
 /** The caller of an operation gets his memory back: what the socket has not yet taken of it is copied. */
 void conn_keep_tail(struct conn *conn, const struct piece *piece);
 
+/** Send these bytes if the socket takes them at once, before it is closed. */
+void conn_send_last(struct conn *conn, const uint8_t *bytes, size_t count);
+
 /* receive.c */
 
 /** Receive and handle answers. Tears the connection down when it is at its end. */
@@ -422,6 +492,10 @@ struct mcomp_queue {
     uint64_t tick_ns;       /* how far the coarse clock may be behind */
     uint64_t random;
     size_t pending, called_back;
+    size_t internal; /* operations without a caller */
+    struct run *waiting_first, *waiting_last; /* transactions that wait for lanes */
+    struct run *free_runs;                    /* owned */
+    struct attempt *free_attempts;            /* owned */
     bool running, closing;
 
     int epoll_fd, timer_fd; /* -1 in a session, which polls its sockets directly */
@@ -438,6 +512,9 @@ struct mcomp_queue {
 
 /** Accept what is checked already, with a time-out from now. Errors: as op_submit(). */
 MUST_CHECK enum mcomp_status queue_submit(struct mcomp_queue *queue, struct submission *wanted, uint32_t timeout_ms, struct mcomp_error *error);
+
+/** When a call that is made now and may take so long is to be at its end. */
+uint64_t queue_deadline_ns(const struct mcomp_queue *queue, uint32_t timeout_ms);
 
 /** Memory of an operation, zeroed; NULL: none. */
 struct op *queue_take_op(struct mcomp_queue *queue);

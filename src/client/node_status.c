@@ -60,6 +60,50 @@ void node_status_take(struct mcomp_node_status *status, uint32_t node, const Mco
         .restore_id = result->restore_id,
         .restore_file = result->restore_file,
         .restore_round = result->restore_round,
+        .transaction = operation_count(result->transaction),
+        .sessions = result->sessions,
+        .sessions_max = result->sessions_max,
+        .prepared = result->prepared,
+        .in_doubt = result->in_doubt,
+        .prepared_oldest_ms = result->prepared_oldest_ms,
+        .transactions_committed = result->transactions_committed,
+        .transactions_aborted_busy = result->transactions_aborted_busy,
+        .transactions_aborted_compare = result->transactions_aborted_compare,
+        .transactions_aborted_frozen = result->transactions_aborted_frozen,
+        .transactions_aborted_other = result->transactions_aborted_other,
+        .transactions_resolved = result->transactions_resolved,
+        .sessions_collected = result->sessions_collected,
     };
     text_escape(status->server, sizeof status->server, result->server, strlen(result->server));
+}
+
+uint8_t *prepared_encode(uint8_t *out, const struct piece *piece, uint32_t timeout_ms)
+{
+    Mcomp__V1__ListTransactions list = MCOMP__V1__LIST_TRANSACTIONS__INIT;
+    Mcomp__V1__Request request = MCOMP__V1__REQUEST__INIT;
+    request.id = piece->id;
+    request.timeout_ms = timeout_ms;
+    request.op_case = MCOMP__V1__REQUEST__OP_LIST_TRANSACTIONS;
+    request.list_transactions = &list;
+    return wire_put_message(out, &request.base);
+}
+
+void prepared_take(struct prepared_list *list, const Mcomp__V1__ListTransactionsResult *result)
+{
+    list->total = result->total > result->n_transactions ? result->total : result->n_transactions;
+    for (size_t i = 0; i < result->n_transactions && i < list->capacity; i++) {
+        const Mcomp__V1__PreparedTransaction *from = result->transactions[i];
+        struct mcomp_prepared *to = &list->list[i];
+        *to = (struct mcomp_prepared){.age_ms = from->age_ms, .participants = (uint32_t)from->n_nodes};
+        if (from->id) {
+            to->session = from->id->session;
+            to->lane = from->id->lane;
+            to->generation = from->id->generation;
+            to->sequence = from->id->sequence;
+        }
+        for (size_t n = 0; n < from->n_nodes && n < MCOMP_PREPARED_NODES; n++)
+            to->nodes[n] = from->nodes[n];
+    }
+    for (size_t i = result->n_transactions; i < list->capacity && i < list->total; i++)
+        list->list[i] = (struct mcomp_prepared){0}; /* a node that tells of fewer than it might */
 }

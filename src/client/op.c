@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** Operations: from what a caller wants to pieces, and from their ends to one completion. */
-#include "client/engine.h"
-
 #include <inttypes.h>
 #include <stdlib.h>
+
+#include "client/transact.h"
 
 /* ---- checking ---- */
 
@@ -80,17 +80,22 @@ static void unlink_piece(struct op *op, struct piece *piece)
     piece->op_next = piece->op_prev = NULL;
 }
 
-/** A new piece for a node, not yet waiting. NULL: no memory. */
-static struct piece *new_piece(struct op *op, uint32_t node)
+struct piece *op_add_piece(struct op *op, struct conn *conn, enum wire_op kind)
 {
-    struct conn *conn = conn_get(op->queue, node);
-    struct piece *piece = conn ? slots_take(&op->queue->slots) : NULL;
+    struct piece *piece = slots_take(&op->queue->slots);
     if (!piece)
         return NULL;
     piece->conn = conn;
-    piece->kind = op->kind;
+    piece->kind = (uint8_t)kind;
     link_last(op, piece);
     return piece;
+}
+
+/** The same, for the operation's own kind. */
+static struct piece *new_piece(struct op *op, uint32_t node)
+{
+    struct conn *conn = conn_get(op->queue, node);
+    return conn ? op_add_piece(op, conn, (enum wire_op)op->kind) : NULL;
 }
 
 static bool add_range(struct op *op, const struct submission *wanted)
@@ -143,6 +148,8 @@ static bool add_single(struct op *op, const struct submission *wanted, uint32_t 
     piece->length = wanted->length;
     if (wanted->kind == WIRE_OP_STATUS)
         piece->status = wanted->data;
+    else if (wanted->kind == WIRE_OP_LIST_TRANSACTIONS)
+        piece->prepared = wanted->data;
     else
         piece->data = wanted->data;
     piece->operand = wanted->operand;
@@ -157,6 +164,7 @@ static bool add_pieces(struct op *op, const struct submission *wanted)
     case WIRE_OP_MULTI:
         return add_chains(op, wanted->multi);
     case WIRE_OP_STATUS:
+    case WIRE_OP_LIST_TRANSACTIONS:
     case WIRE_OP_RESTORE_BEGIN:
     case WIRE_OP_RESTORE_END:
         return add_single(op, wanted, wanted->node);
@@ -180,7 +188,7 @@ static void withdraw(struct op *op)
     queue_give_op(op->queue, op);
 }
 
-static void set_deadline(struct op *op, uint64_t at_ns)
+void op_set_deadline(struct op *op, uint64_t at_ns)
 {
     op->deadline_ns = at_ns;
     if (at_ns < op->queue->deadline_ns)
@@ -191,6 +199,8 @@ enum mcomp_status op_submit(struct mcomp_queue *queue, const struct submission *
 {
     if (queue->closing)
         return op_refuse(wanted, error_set(error, MCOMP_CANCELLED, 0, MCOMP_NO_NODE, "the queue is being closed"), error);
+    if (is_word(wanted))
+        return run_submit_word(queue, wanted, error);
     struct op *op = queue_take_op(queue);
     if (!op)
         return op_refuse(wanted, error_memory(error), error);
@@ -206,7 +216,7 @@ enum mcomp_status op_submit(struct mcomp_queue *queue, const struct submission *
         withdraw(op);
         return op_refuse(wanted, error_memory(error), error);
     }
-    set_deadline(op, op->first ? wanted->deadline_ns : 0); /* nothing to do: the next run says so */
+    op_set_deadline(op, op->first ? wanted->deadline_ns : 0); /* nothing to do: the next run says so */
     queue->pending++;
     return MCOMP_OK;
 }
@@ -242,6 +252,17 @@ struct piece *op_cut(struct piece *piece, uint64_t bytes)
 
 /* ---- the end ---- */
 
+/** All of a transaction has one outcome. */
+static void build_run_error(struct op *op, struct mcomp_error *error)
+{
+    enum mcomp_status status = (enum mcomp_status)op->status;
+    if (op->failure)
+        error_from(error, op->failure->node, &op->failure->why);
+    else
+        error_set(error, status, 0, MCOMP_NO_NODE, "%s, and memory is too short to say more", status_text(status));
+    txn_spans(op->run->txn, op->run->txn->result.outcome == MCOMP_TXN_UNKNOWN ? MCOMP_MAYBE : MCOMP_NOT_DONE, error);
+}
+
 static void build_error(struct op *op, struct mcomp_error *error)
 {
     struct failure *failure = op->failure;
@@ -258,25 +279,29 @@ static void build_error(struct op *op, struct mcomp_error *error)
     }
 }
 
-static void finish(struct op *op)
+void op_finish(struct op *op)
 {
     struct mcomp_queue *queue = op->queue;
     struct mcomp_completion completion = {MCOMP_OK, op->value, NULL};
     if (op->status != MCOMP_OK) {
-        build_error(op, &queue->error);
+        if (op->role == OP_RUN)
+            build_run_error(op, &queue->error);
+        else
+            build_error(op, &queue->error);
         completion = (struct mcomp_completion){(enum mcomp_status)op->status, 0, &queue->error};
     }
     mcomp_callback callback = op->callback;
     void *arg = op->arg;
+    if (op->role == OP_RUN)
+        run_free(op->run);
     queue_give_op(queue, op);
-    if (--queue->pending == 0)
+    if (--queue->pending == 0 && queue->internal == 0)
         queue->deadline_ns = NEVER;
     queue->called_back++;
     callback(arg, &completion);
 }
 
-/** conn: whose node is to blame; may be NULL. */
-static void note_status(struct op *op, const struct conn *conn, const struct err *why)
+void op_blame(struct op *op, const struct conn *conn, const struct err *why)
 {
     if (op->status != MCOMP_OK)
         return;
@@ -308,27 +333,44 @@ static void note_outcome(struct op *op, const struct piece *piece, enum mcomp_ou
     }
 }
 
-void op_piece_done(struct piece *piece)
+void op_drop_piece(struct piece *piece)
 {
     struct op *op = piece->op;
     unlink_piece(op, piece);
     slots_give(&op->queue->slots, piece);
-    if (!op->first)
-        finish(op);
+}
+
+void op_piece_done(struct piece *piece)
+{
+    struct op *op = piece->op;
+    if (op->role == OP_ATTEMPT) {
+        attempt_piece_done(piece);
+    } else if (op->role == OP_SESSION) {
+        session_piece_done(piece);
+    } else {
+        op_drop_piece(piece);
+        if (!op->first)
+            op_finish(op);
+    }
 }
 
 void op_piece_failed(struct piece *piece, enum mcomp_outcome outcome, const struct err *why)
 {
-    note_status(piece->op, piece->conn, why);
-    note_outcome(piece->op, piece, outcome);
-    op_piece_done(piece);
+    struct op *op = piece->op;
+    if (op->role == OP_ATTEMPT) {
+        attempt_piece_failed(piece, outcome, why);
+    } else if (op->role == OP_SESSION) {
+        session_piece_failed(piece, why);
+    } else {
+        op_blame(op, piece->conn, why);
+        note_outcome(op, piece, outcome);
+        op_piece_done(piece);
+    }
 }
 
-/** Why a piece has not been answered by the deadline. */
-static void explain(const struct piece *piece, struct err *why)
+void op_explain(const struct piece *piece, uint32_t timeout_ms, struct err *why)
 {
     const struct conn *conn = piece->conn;
-    uint32_t timeout_ms = piece->op->timeout_ms;
     if (piece->state != PIECE_WAITING) {
         err_set(why, MCOMP_DEADLINE_EXCEEDED, "no answer within %" PRIu32 " ms", timeout_ms);
     } else if (conn->state != CONN_READY) {
@@ -361,7 +403,32 @@ static void abandon(struct piece *piece)
     conn_keep_tail(conn, piece);
 }
 
-void op_end(struct op *op, bool cancelled)
+void op_withdraw_piece(struct piece *piece)
+{
+    unlink_piece(piece->op, piece);
+    abandon(piece);
+}
+
+struct op *op_internal(struct mcomp_queue *queue, enum op_role role)
+{
+    struct op *op = queue_take_op(queue);
+    if (!op)
+        return NULL;
+    op->role = (uint8_t)role;
+    op->deadline_ns = NEVER;
+    queue->internal++;
+    return op;
+}
+
+void op_end_internal(struct op *op)
+{
+    while (op->first)
+        op_withdraw_piece(op->first);
+    op->queue->internal--;
+    queue_give_op(op->queue, op);
+}
+
+static void end_plain(struct op *op, bool cancelled)
 {
     while (op->first) {
         struct piece *piece = op->first;
@@ -370,18 +437,31 @@ void op_end(struct op *op, bool cancelled)
             if (cancelled)
                 err_set(&why, MCOMP_CANCELLED, "the queue was closed before the operation was complete");
             else
-                explain(piece, &why);
-            note_status(op, cancelled ? NULL : piece->conn, &why);
+                op_explain(piece, op->timeout_ms, &why);
+            op_blame(op, cancelled ? NULL : piece->conn, &why);
         }
         note_outcome(op, piece, piece->state == PIECE_WAITING ? MCOMP_NOT_DONE : MCOMP_MAYBE);
-        unlink_piece(op, piece);
-        abandon(piece);
+        op_withdraw_piece(piece);
     }
-    finish(op);
+    op_finish(op);
+}
+
+void op_end(struct op *op, bool cancelled)
+{
+    if (op->role == OP_RUN)
+        run_on_time(op, cancelled);
+    else if (op->role == OP_ATTEMPT)
+        attempt_on_time(op);
+    else if (op->role == OP_PLAIN)
+        end_plain(op, cancelled);
 }
 
 void op_doom(struct op *op, const struct err *why)
 {
-    note_status(op, NULL, why);
-    set_deadline(op, 0);
+    if (op->role == OP_ATTEMPT) {
+        attempt_memory_short(op->attempt);
+        return;
+    }
+    op_blame(op, NULL, why);
+    op_set_deadline(op, 0);
 }

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** A queue: making and closing it, and the asynchronous calls. */
-#include "client/engine.h"
-
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -9,6 +7,8 @@
 #include <sys/random.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
+
+#include "client/transact.h"
 
 #define OPS_CHUNK 64u
 #define COARSE_FROM_MS 100u /* longer time-outs are reckoned by the cheap clock, which is a tick behind */
@@ -105,8 +105,24 @@ static void cancel_all(struct mcomp_queue *queue)
 {
     struct op *op;
     for (size_t i = 0; (op = queue_op_at(queue, i)); i++) {
-        if (op->used)
+        if (op->used && (op->role == OP_PLAIN || op->role == OP_RUN))
             op_end(op, true);
+    }
+}
+
+/** Acknowledgements that have come already make sessions ones that the nodes need not keep for us. */
+static void end_attempts(struct mcomp_queue *queue)
+{
+    struct op *op;
+    queue->now_ns = clock_mono_ns();
+    for (uint32_t i = 0; i < queue->used_count && queue->internal > 0; i++) {
+        struct conn *conn = queue->conns[queue->used_nodes[i]];
+        if (conn->state == CONN_READY && conn->under_way > 0)
+            conn_receive(conn);
+    }
+    for (size_t i = 0; (op = queue_op_at(queue, i)); i++) {
+        if (op->used && op->role == OP_ATTEMPT)
+            attempt_close(op);
     }
 }
 
@@ -116,6 +132,8 @@ void mcomp_queue_close(struct mcomp_queue *queue)
         return;
     queue->closing = queue->running = true;
     cancel_all(queue);
+    if (queue->used_count > 0)
+        end_attempts(queue);
     for (uint32_t i = 0; i < queue->used_count; i++)
         conn_close(queue->conns[queue->used_nodes[i]]);
     if (queue->timer_fd >= 0)
@@ -123,6 +141,7 @@ void mcomp_queue_close(struct mcomp_queue *queue)
     if (queue->epoll_fd >= 0)
         close(queue->epoll_fd);
     slots_close(&queue->slots);
+    transact_free(queue);
     for (size_t i = 0; i < queue->op_chunk_count; i++)
         free(queue->op_chunks[i]);
     free(queue->op_chunks);
@@ -212,7 +231,7 @@ size_t mcomp_queue_pending(const struct mcomp_queue *queue)
 /* ---- submissions ---- */
 
 /** The coarse clock costs a quarter of the other and is at most its resolution behind, which is added: later by a tick, never earlier. */
-static uint64_t deadline_ns(const struct mcomp_queue *queue, uint32_t timeout_ms)
+uint64_t queue_deadline_ns(const struct mcomp_queue *queue, uint32_t timeout_ms)
 {
     struct timespec now;
     if (timeout_ms == MCOMP_NO_TIMEOUT)
@@ -227,7 +246,7 @@ static uint64_t deadline_ns(const struct mcomp_queue *queue, uint32_t timeout_ms
 enum mcomp_status queue_submit(struct mcomp_queue *queue, struct submission *wanted, uint32_t timeout_ms, struct mcomp_error *error)
 {
     wanted->timeout_ms = grid_timeout_ms(queue->grid, timeout_ms);
-    wanted->deadline_ns = deadline_ns(queue, wanted->timeout_ms);
+    wanted->deadline_ns = queue_deadline_ns(queue, wanted->timeout_ms);
     return op_submit(queue, wanted, error);
 }
 

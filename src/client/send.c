@@ -2,13 +2,13 @@
 /** Sending: what waits becomes a batch of frames and leaves with one system call. Headers and short data stand in the queue's batch buffer,
  *  long data is sent from the caller's memory. What the socket does not take waits again, so that it can still be withdrawn, save the
  *  rest of the one frame that it took in part. */
-#include "client/engine.h"
-
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+
+#include "client/transact.h"
 
 struct batch {
     struct iovec iov[BATCH_IOVECS];
@@ -40,7 +40,7 @@ static bool has_room(const struct conn *conn, const struct batch *batch)
 static bool is_by_reference(const struct piece *piece)
 {
     bool long_data = (piece->kind == WIRE_OP_WRITE || piece->kind == WIRE_OP_RESTORE_DATA) && piece->length > INLINE_BYTES;
-    return piece->kind == WIRE_OP_MULTI || long_data;
+    return long_data || (piece_has_frame(piece) && piece->frame);
 }
 
 static const uint8_t *reference(const struct piece *piece, size_t *bytes)
@@ -49,20 +49,24 @@ static const uint8_t *reference(const struct piece *piece, size_t *bytes)
         *bytes = 0;
         return NULL;
     }
-    *bytes = piece->kind == WIRE_OP_MULTI ? piece->frame_bytes : piece->length;
-    return piece->kind == WIRE_OP_MULTI ? piece->frame : piece->data;
+    *bytes = piece_has_frame(piece) ? piece->frame_bytes : piece->length;
+    return piece_has_frame(piece) ? piece->frame : piece->data;
 }
 
 /* ---- encoding ---- */
 
-/** What is left of the call's time, rounded up; 0 = none. */
-static uint32_t time_left_ms(const struct op *op, uint64_t now_ns)
+/** What is left of the time in which the node is to have done it, rounded up; 0 = no bound. */
+static uint32_t time_left_ms(const struct piece *piece, uint64_t now_ns)
 {
-    if (op->deadline_ns == NEVER)
+    const struct op *op = piece->op;
+    uint64_t deadline_ns = op->role == OP_PLAIN ? op->deadline_ns : NEVER;
+    if (piece->kind == WIRE_OP_EXECUTE)
+        deadline_ns = op->attempt->coordinator.vote_end_ns;
+    if (deadline_ns == NEVER)
         return 0;
-    if (op->deadline_ns <= now_ns)
+    if (deadline_ns <= now_ns)
         return 1;
-    uint64_t ms = (op->deadline_ns - now_ns + 999999u) / 1000000u;
+    uint64_t ms = (deadline_ns - now_ns + 999999u) / 1000000u;
     return ms > UINT32_MAX ? UINT32_MAX : (uint32_t)ms;
 }
 
@@ -81,7 +85,7 @@ static uint8_t *put_status_query(uint8_t *out, struct piece *piece, uint32_t tim
 static bool add_piece(struct conn *conn, struct batch *batch, struct piece *piece)
 {
     struct mcomp_queue *queue = conn->queue;
-    uint32_t timeout_ms = time_left_ms(piece->op, queue->now_ns);
+    uint32_t timeout_ms = time_left_ms(piece, queue->now_ns);
     uint8_t *from = batch->at, *end = from;
     switch ((enum wire_op)piece->kind) {
     case WIRE_OP_READ:
@@ -109,6 +113,23 @@ static bool add_piece(struct conn *conn, struct batch *batch, struct piece *piec
     case WIRE_OP_RESTORE_END:
         end = restore_encode(from, piece, timeout_ms);
         break;
+    case WIRE_OP_LIST_TRANSACTIONS:
+        end = prepared_encode(from, piece, timeout_ms);
+        break;
+    case WIRE_OP_OPEN_SESSION:
+        end = session_encode_open(from, piece, timeout_ms);
+        break;
+    case WIRE_OP_DECIDE:
+    case WIRE_OP_RESOLVE:
+        end = txn_encode_other(from, piece, timeout_ms);
+        break;
+    case WIRE_OP_EXECUTE:
+    case WIRE_OP_PREPARE:
+        end = txn_encode_vote(from, REST_BYTES, piece, timeout_ms, &queue->send_arena);
+        if (!end)
+            return false;
+        batch->frames = batch->frames || piece->frame;
+        break;
     default:
         MC_ASSERT(piece->kind == WIRE_OP_MULTI);
         if (!multi_encode(piece, timeout_ms, &queue->send_arena))
@@ -133,6 +154,8 @@ static bool add_piece(struct conn *conn, struct batch *batch, struct piece *piec
 
 static uint64_t request_bytes(const struct conn *conn, const struct piece *piece)
 {
+    if (piece->kind == WIRE_OP_EXECUTE || piece->kind == WIRE_OP_PREPARE)
+        return piece->length; /* never cut */
     if (piece->kind == WIRE_OP_MULTI) {
         struct split_slice slice = piece_slice(piece);
         return split_slice_take(piece->op->multi->parts, &slice, conn->max_message, MULTI_RANGES_MAX);
@@ -247,7 +270,7 @@ static void keep_rest(struct conn *conn, struct piece *piece, size_t sent)
     memcpy(conn->rest, head + head_sent, conn->rest_end);
     conn->tail_bytes = bytes - (sent - head_sent);
     conn->tail_data = conn->tail_bytes ? data + (sent - head_sent) : NULL;
-    if (piece->kind == WIRE_OP_MULTI) {
+    if (bytes > 0 && piece_has_frame(piece)) {
         conn->tail_owned = piece->frame;
         piece->frame = NULL;
     }
@@ -260,7 +283,7 @@ static void put_back(struct conn *conn, struct piece *piece)
         next = piece->next;
         conn->under_way--;
         conn->under_way_bytes -= piece->length;
-        if (piece->kind == WIRE_OP_MULTI)
+        if (piece_has_frame(piece))
             piece_drop_frame(piece);
         conn_insert_after(conn, before, piece);
     }
@@ -292,7 +315,7 @@ static void settle(struct conn *conn, struct batch *batch, size_t sent)
             return;
         }
         sent -= bytes;
-        if (piece->kind == WIRE_OP_MULTI)
+        if (piece_has_frame(piece))
             piece_drop_frame(piece);
     }
 }
@@ -304,7 +327,7 @@ static void all_sent(struct conn *conn, struct batch *batch)
     if (!batch->frames)
         return;
     for (struct piece *piece = batch->first; piece; piece = piece->next) {
-        if (piece->kind == WIRE_OP_MULTI)
+        if (piece_has_frame(piece))
             piece_drop_frame(piece);
     }
 }
@@ -351,6 +374,14 @@ void conn_send(struct conn *conn)
         err_sys(&conn->fault, error, "send");
         break_off(conn);
     }
+}
+
+void conn_send_last(struct conn *conn, const uint8_t *bytes, size_t count)
+{
+    if (conn->blocked || conn->rest_at < conn->rest_end || conn->tail_bytes > 0)
+        return;
+    if (send(conn->fd, bytes, count, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
+        conn->broken = true;
 }
 
 void conn_keep_tail(struct conn *conn, const struct piece *piece)

@@ -46,7 +46,7 @@ struct piece *slots_take(struct slots *slots)
 void slots_give(struct slots *slots, struct piece *piece)
 {
     MC_ASSERT(piece->state != PIECE_FREE);
-    if (piece->kind == WIRE_OP_MULTI)
+    if (piece_has_frame(piece))
         piece_drop_frame(piece);
     piece->state = PIECE_FREE;
     piece->id = (piece->id & ~(uint64_t)GENERATION_MASK) | ((piece->id + 1) & GENERATION_MASK);
@@ -58,7 +58,7 @@ void slots_close(struct slots *slots)
 {
     for (uint32_t i = 0; i < slots->chunk_count * SLOTS_CHUNK; i++) {
         struct piece *piece = slots_at(slots, i);
-        if (piece->state != PIECE_FREE && piece->kind == WIRE_OP_MULTI)
+        if (piece->state != PIECE_FREE && piece_has_frame(piece))
             piece_drop_frame(piece);
     }
     for (uint32_t i = 0; i < slots->chunk_count; i++)

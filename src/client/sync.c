@@ -110,3 +110,16 @@ enum mcomp_status mcomp_node_status(struct mcomp *grid, uint32_t node, struct mc
                          grid->config.nodes - 1);
     return perform(grid, &wanted, timeout_ms, NULL, error);
 }
+
+enum mcomp_status mcomp_node_prepared(struct mcomp *grid, uint32_t node, struct mcomp_prepared *list, size_t capacity, uint64_t *total,
+                                      uint32_t timeout_ms, struct mcomp_error *error)
+{
+    struct prepared_list answer = {.list = list, .capacity = capacity};
+    struct submission wanted = {.kind = WIRE_OP_LIST_TRANSACTIONS, .node = node, .data = &answer};
+    if (node >= grid->config.nodes)
+        return error_set(error, MCOMP_OUT_OF_RANGE, 0, MCOMP_NO_NODE, "there is no node %" PRIu32 "; the last one is %" PRIu32, node,
+                         grid->config.nodes - 1);
+    enum mcomp_status status = perform(grid, &wanted, timeout_ms, NULL, error);
+    *total = status == MCOMP_OK ? answer.total : 0;
+    return status;
+}

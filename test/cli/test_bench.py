@@ -39,14 +39,14 @@ class Bench(unittest.TestCase):
 
     def test_every_operation_synchronous_and_not(self):
         with Grid(nodes=2) as grid:
-            for op in ("read", "write", "add", "mixed"):
+            for op in ("read", "write", "add", "mixed", "txn", "txn2"):
                 for load in ((), ("--depth", 4, "--connections", 3, "--threads", 2), ("--depth", 7)):
                     report = self.bench(grid, "--op", op, *load)
                     self.check(report)
                     self.assertEqual((report["op"], report["size"], report["synchronous"]), (op, 8 if op == "add" else 64, not load))
             counts = json.loads(grid.mcomp("status", "--json").stdout)
             for node in counts:
-                for kind in ("read", "write", "fetch_add"):
+                for kind in ("read", "write", "transaction"):
                     self.assertGreater(node[kind]["count"], 0, "all nodes take part")
 
     def test_no_addition_is_lost_and_none_falls_outside_the_range(self):
@@ -59,7 +59,7 @@ class Bench(unittest.TestCase):
                 words = [int.from_bytes(data[at:at + 8], "little") for at in range(0xfff0, 0x10010, 8)]
             self.assertNotIn(0, words)
             self.assertGreaterEqual(sum(words), counted, "what was counted happened, and that of the short warm-up besides")
-            added = sum(n["fetch_add"]["count"] for n in json.loads(grid.mcomp("status", "--json").stdout))
+            added = sum(n["transactions_committed"] for n in json.loads(grid.mcomp("status", "--json").stdout))
             self.assertEqual(sum(words), added)
             self.assertEqual(data[:0xfff0] + data[0x10010:], bytes((128 << 10) - 32))
 

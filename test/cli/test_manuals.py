@@ -14,7 +14,7 @@ from grid import program
 FOLDER = os.path.join(TOP, "docs", "man")
 PAGES = {"mcomp.1": ("--help",), "mcomp-status.1": ("status", "--help"), "mcomp-read.1": ("read", "--help"), "mcomp-write.1": ("write", "--help"),
          "mcomp-add.1": ("add", "--help"), "mcomp-cas.1": ("cas", "--help"), "mcomp-load.1": ("load", "--help"), "mcomp-save.1": ("save", "--help"),
-         "mcomp-bench.1": ("bench", "--help"), "mcomp-config.1": ("config", "check", "--help")}
+         "mcomp-bench.1": ("bench", "--help"), "mcomp-txn.1": ("txn", "--help"), "mcomp-config.1": ("config", "check", "--help")}
 GROUPS = {"mcomp-snapshot.1": ("snapshot", ("now", "status", "list", "show", "verify", "read", "diff", "restore"))}  # one page for several commands
 OTHERS = ("mcompd.8", "mcomp-snapd.8", "mcomp.cfg.5", "libmcomp.3")
 

@@ -10,8 +10,8 @@ import unittest
 from cli import TOP, command_line, environment, run, start
 import case
 
-COMMANDS = ("status", "read", "write", "add", "cas", "load", "save", "bench", "config check", "snapshot now", "snapshot status", "snapshot list",
-            "snapshot show", "snapshot verify", "snapshot read", "snapshot diff", "snapshot restore")
+COMMANDS = ("status", "read", "write", "add", "cas", "txn list", "txn", "load", "save", "bench", "config check", "snapshot now", "snapshot status",
+            "snapshot list", "snapshot show", "snapshot verify", "snapshot read", "snapshot diff", "snapshot restore")
 GOOD = """grid = "demo"
 segment_size = "1MiB"
 nodes = 2

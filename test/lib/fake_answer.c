@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/le.h"
+#include "lib/fake_txn.h"
 
 static void pack(struct fake_answer *answer, const Mcomp__V1__Response *response)
 {
@@ -177,6 +178,8 @@ bool fake_answer_make(struct fake_answer *answer, const struct fake_node *node, 
         answer_node_status(answer, node, id);
         return true;
     }
+    if (request->op >= WIRE_OP_OPEN_SESSION && request->op <= WIRE_OP_RESOLVE)
+        return fake_txn_make(answer, node, action, request);
     if (request->op == WIRE_OP_RESTORE_BEGIN || request->op == WIRE_OP_RESTORE_DATA || request->op == WIRE_OP_RESTORE_END)
         return answer_restore(answer, node, id, request);
     if (request->op == WIRE_OP_NONE || !is_mine(node, request->address, request->length)) {

@@ -9,6 +9,7 @@ struct fake_node {
     uint32_t number, nodes;
     uint64_t segment_size, max_message;
     uint8_t *memory;
+    struct fake_sessions *sessions;
 };
 
 struct fake_answer {

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "lib/fake_answer.h"
+#include "lib/fake_txn.h"
 
 #define CONNECTIONS_MAX 256u
 #define SEEN_MAX 1024u
@@ -52,6 +53,7 @@ struct fake_server {
     struct fake_step steps[STEPS_MAX];
     size_t step_at, step_count;
     struct fake_hello hello;
+    struct fake_sessions *sessions; /* owned */
     struct held *held; /* newest first */
     uint64_t random;           /* of FAKE_MUTATED; the same in each run */
     unsigned requests, accepted, open, drops, client_faults;
@@ -141,9 +143,14 @@ static enum fake_action next_step(struct fake_server *server, enum mcomp_status 
 static void note_request(struct fake_server *server, const struct wire_request *request)
 {
     if (server->requests < SEEN_MAX) {
-        struct fake_seen seen = {request->op, request->address, request->length, request->timeout_ms};
+        struct fake_seen seen = {.op = request->op, .address = request->address, .length = request->length, .timeout_ms = request->timeout_ms};
         if (request->op == WIRE_OP_MULTI)
             seen.length = request->full->multi->n_reads + request->full->multi->n_writes;
+        if (request->txn) {
+            seen.address = request->txn->id.sequence;
+            seen.length = (uint64_t)request->txn->id.session << 8 | request->txn->id.lane;
+            seen.commit = request->txn->commit;
+        }
         server->seen[server->requests] = seen;
     }
     server->requests++;
@@ -228,7 +235,8 @@ static bool handle(struct fake_server *server, struct connection *connection, co
                              .nodes = server->nodes,
                              .segment_size = server->segment_size,
                              .max_message = server->hello.max_message,
-                             .memory = server->memory};
+                             .memory = server->memory,
+                             .sessions = server->sessions};
     struct fake_answer answer = {0};
     if (request->op == WIRE_OP_HELLO) {
         if (server->hello.silent)
@@ -406,6 +414,7 @@ static struct fake_server *server_open(uint32_t node, uint32_t nodes, uint64_t s
     server->segment_size = segment_size;
     server->hello.max_message = 4u << 20;
     server->memory = calloc(1, segment_size);
+    server->sessions = fake_sessions_open();
     server->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&server->lock, NULL);
     pthread_condattr_t attributes;
@@ -441,6 +450,7 @@ static void server_close(struct fake_server *server)
     pthread_cond_destroy(&server->changed);
     pthread_mutex_destroy(&server->lock);
     free(server->memory);
+    fake_sessions_close(server->sessions);
     free(server);
 }
 
@@ -580,6 +590,22 @@ unsigned fake_server_connections(struct fake_server *server)
 unsigned fake_server_client_faults(struct fake_server *server)
 {
     return get(server, &server->client_faults);
+}
+
+unsigned fake_server_sessions(struct fake_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    unsigned count = fake_sessions_count(server->sessions);
+    pthread_mutex_unlock(&server->lock);
+    return count;
+}
+
+unsigned fake_server_prepared(struct fake_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    unsigned count = fake_sessions_prepared(server->sessions);
+    pthread_mutex_unlock(&server->lock);
+    return count;
 }
 
 struct fake_seen fake_server_seen(struct fake_server *server, unsigned i)

@@ -33,6 +33,9 @@ enum fake_action {
     FAKE_WRONG_ID,
     FAKE_TWICE,  /* the same answer twice */
     FAKE_STATUS, /* refuse with `status` */
+    FAKE_BUSY,   /* a vote: against, since a line is locked */
+    FAKE_FROZEN, /* a vote: against, since a snapshot is under way */
+    FAKE_FORGET, /* forget all sessions, and then answer */
 };
 
 struct fake_step {
@@ -55,7 +58,8 @@ struct fake_hello {
 /** A request that was received, Hello excepted. */
 struct fake_seen {
     enum wire_op op;
-    uint64_t address, length; /* MULTI: 0 and the number of ranges */
+    uint64_t address, length; /* MULTI: 0 and the number of ranges; of a transaction: its sequence, and session << 8 | lane */
+    bool commit;              /* DECIDE */
     uint32_t timeout_ms;
 };
 
@@ -97,6 +101,9 @@ unsigned fake_server_client_faults(struct fake_server *server);
 
 /** The i-th request received, of the first 1024. */
 struct fake_seen fake_server_seen(struct fake_server *server, unsigned i);
+
+unsigned fake_server_sessions(struct fake_server *server); /* open now */
+unsigned fake_server_prepared(struct fake_server *server); /* transactions, now */
 
 /** Copy out of, or into, the node's memory; offset within the node. */
 void fake_server_peek(struct fake_server *server, uint64_t offset, void *to, size_t bytes);

@@ -71,9 +71,10 @@ check "$dir/program/build/with_mcomp"
 check "$dir/program/build/with_static"
 
 # Nothing but the public interface is visible, and all of it is.
-sed -n 's/^MCOMP_API.*[ *]\(mcomp_[a-z_]*\)(.*/\1/p' "$dir/prefix/include/mcomp.h" | sort >"$dir/declared"
-[ -s "$dir/declared" ] || fail "no declarations found in mcomp.h"
+sed -n 's/^MCOMP_API.*[ *]\(mcomp_[a-z_]*\)(.*/\1/p' "$dir/prefix/include/mcomp.h" "$dir/prefix/include/mcomp_txn.h" |
+    sort >"$dir/declared"
+[ -s "$dir/declared" ] || fail "no declarations found in the headers"
 nm -D --defined-only "$libdir/libmcomp.so" | awk '{print $3}' | sort >"$dir/exported"
-diff "$dir/declared" "$dir/exported" >&2 || fail "libmcomp.so exports (>) something else than mcomp.h declares (<)"
+diff "$dir/declared" "$dir/exported" >&2 || fail "libmcomp.so exports (>) something else than the headers declare (<)"
 nm -g --defined-only "$libdir/libmcomp.a" | awk 'NF > 2 {print $3}' | sort >"$dir/exported"
-diff "$dir/declared" "$dir/exported" >&2 || fail "libmcomp.a exports (>) something else than mcomp.h declares (<)"
+diff "$dir/declared" "$dir/exported" >&2 || fail "libmcomp.a exports (>) something else than the headers declare (<)"
