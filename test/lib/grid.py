@@ -24,7 +24,7 @@ SANITIZER_MARKS = ("ERROR: AddressSanitizer", "WARNING: ThreadSanitizer", "ERROR
                    "assertion failed")
 SHARED_MEMORY = "/dev/shm"
 PROGRAMS = {"mcompd": "src/server/mcompd", "mcomp-snapd": "src/snapd/mcomp-snapd", "mcomp": "src/cli/mcomp",
-            "hammer": "test/integration/hammer"}
+            "hammer": "test/integration/hammer", "transfers": "test/integration/transfers"}
 
 
 def program(name):
