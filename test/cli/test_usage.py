@@ -107,6 +107,18 @@ class WrongUsage(Folder):
         self.refused("cas", "0", "1", text="NEW is missing")
         self.refused("status", "1", text="one operand too many")
 
+    def test_items_of_a_transaction(self):
+        self.refused("txn", "compare 0 05, swap 8 1", text='item 2: unknown item "swap": compare ADDR HEX')
+        self.refused("txn", "write 0", text="item 1: write needs bytes")
+        self.refused("txn", "write 0 0g", text="item 1: no pair of hexadecimal digits")
+        self.refused("txn", "read 0 8; read 16", text="item 2: read takes an address and a length")
+        self.refused("txn", "read 0 0", text="item 1: read of 0 bytes")
+        self.refused("txn", "add 0 1 2", text="item 1: add takes an address and a number")
+        self.refused("txn", "add 0 1.5", text='"1.5" is not an integer')
+        self.refused("txn", "read", text="item 1: read needs an address")
+        self.refused("txn", " , ;", text="there are no items")
+        self.refused("txn", "--attempts", "0", "read 0 1", text="--attempts")
+
     def test_options_that_exclude_each_other(self):
         self.refused("read", "--hex", "--raw", "0", "1", text="exclude each other")
         self.refused("--json", "read", "--hex", "0", "1", text="exclude each other")
