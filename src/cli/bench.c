@@ -36,7 +36,7 @@ struct slot {
     struct lane *lane;
     uint64_t begin_ns;
     uint8_t *buffer;
-    struct mcomp_txn *txn; /* owned; BENCH_TXN, BENCH_TXN2 */
+    struct mcomp_txn *txn; /* owned; where the operations are transactions */
 };
 
 /** One queue and its operations; belongs to one thread. */
@@ -52,7 +52,7 @@ struct worker {
     struct lane *lanes; /* owned */
     uint32_t lane_count;
     uint8_t *memory; /* owned; the buffers of all slots */
-    struct mcomp_txn *txn; /* owned; of synchronous BENCH_TXN, BENCH_TXN2 */
+    struct mcomp_txn *txn; /* owned; of synchronous transactions */
     int epoll_fd;    /* owned */
     pthread_t thread;
     bool started;

@@ -10,7 +10,7 @@
 #include "cli/cli.h"
 #include "mcomp.h"
 
-enum bench_op { BENCH_READ, BENCH_WRITE, BENCH_ADD, BENCH_MIXED, BENCH_TXN, BENCH_TXN2 };
+enum bench_op { BENCH_READ, BENCH_WRITE, BENCH_ADD, BENCH_MIXED, BENCH_TXN, BENCH_TXN2, BENCH_MCAS };
 
 #define BENCH_MIXED_READ_PERCENT 80u /* the rest are writes */
 #define BENCH_WARM_UP_NS UINT64_C(200000000)
@@ -19,7 +19,7 @@ enum bench_op { BENCH_READ, BENCH_WRITE, BENCH_ADD, BENCH_MIXED, BENCH_TXN, BENC
 /** What to do: checked by the caller. */
 struct bench_plan {
     enum bench_op op;
-    uint64_t size;        /* bytes of one operation; BENCH_ADD: 8; BENCH_TXN, BENCH_TXN2: see bench_txn.h */
+    uint64_t size;        /* bytes of one operation; BENCH_ADD: 8; of transactions: see bench_txn.h */
     uint64_t address;     /* operations start at address + i·size, i at random */
     uint64_t places;      /* i < places; at least 1 */
     uint64_t duration_ns; /* counted, behind the warm-up */

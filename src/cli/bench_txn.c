@@ -21,11 +21,25 @@ enum mcomp_status bench_txn_zero(struct mcomp *grid, const struct bench_plan *pl
     return status;
 }
 
+/** Compare two words and set both. */
+static enum mcomp_status build_mcas(struct mcomp_txn *txn, uint64_t address, uint8_t *buffer, struct mcomp_error *error)
+{
+    enum mcomp_status status = MCOMP_OK;
+    for (unsigned at = 0; at < 2 * WORD_BYTES && status == MCOMP_OK; at += WORD_BYTES) {
+        status = mcomp_txn_compare(txn, address + at, buffer + at, WORD_BYTES, error);
+        if (status == MCOMP_OK)
+            status = mcomp_txn_write(txn, address + at, buffer + at, WORD_BYTES, error);
+    }
+    return status;
+}
+
 enum mcomp_status bench_txn_build(struct mcomp_txn *txn, const struct bench_plan *plan, uint64_t segment_size, uint64_t address, uint8_t *buffer,
                                   struct mcomp_error *error)
 {
     uint64_t second = address + (plan->op == BENCH_TXN2 ? segment_size : 0);
     mcomp_txn_reset(txn);
+    if (plan->op == BENCH_MCAS)
+        return build_mcas(txn, address, buffer, error);
     enum mcomp_status status = mcomp_txn_compare(txn, address, buffer, WORD_BYTES, error);
     if (status == MCOMP_OK)
         status = mcomp_txn_read(txn, second + WORD_BYTES, buffer + WORD_BYTES, WORD_BYTES, error);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /** Transactions for mcomp bench. A place is a line of 64 bytes: a compare of its first 8 bytes, which are 0, a read of the next 8, and a write of those
- *  behind. With two nodes the read, and another write, are in the line of the same offset on the next node. */
+ *  behind. With two nodes the read, and another write, are in the line of the same offset on the next node. BENCH_MCAS compares and sets the first two
+ *  words of the line, from 0 to 0. */
 #ifndef CLI_BENCH_TXN_H
 #define CLI_BENCH_TXN_H
 
@@ -12,7 +13,7 @@
 
 static inline bool bench_is_txn(enum bench_op op)
 {
-    return op == BENCH_TXN || op == BENCH_TXN2;
+    return op == BENCH_TXN || op == BENCH_TXN2 || op == BENCH_MCAS;
 }
 
 /** Zero all places. */

@@ -28,11 +28,12 @@ static const struct bench_settings defaults = {
 };
 
 static const struct arg_spec options[] = {
-    {.name = "op", .kind = ARG_CHOICE, .value = "read|write|add|mixed|txn|txn2", .offset = offsetof(struct bench_settings, op),
+    {.name = "op", .kind = ARG_CHOICE, .value = "read|write|add|mixed|txn|txn2|mcas", .offset = offsetof(struct bench_settings, op),
      .help = "what to do; default read. All others OVERWRITE the\nbytes of the range; mixed is 80 % reads and 20 %\n"
-             "writes. txn: a transaction of a compare, a read and\na write of 8 bytes; txn2: on two nodes"},
+             "writes. txn: a transaction of a compare, a read and\na write of 8 bytes; txn2: on two nodes;\n"
+             "mcas: two words of 8 bytes compared and set"},
     {.name = "size", .kind = ARG_BYTES, .value = "BYTES", .offset = offsetof(struct bench_settings, size),
-     .help = "of one operation; default 64; add always takes 8, txn\nand txn2 64"},
+     .help = "of one operation; default 64; add always takes 8,\ntransactions 64"},
     {.name = "depth", .kind = ARG_COUNT, .value = "D", .offset = offsetof(struct bench_settings, depth), .min = 1, .max = DEPTH_MAX,
      .help = "operations under way on each connection; default 1"},
     {.name = "connections", .kind = ARG_COUNT, .value = "C", .offset = offsetof(struct bench_settings, connections), .min = 1, .max = CONNECTIONS_MAX,
@@ -47,7 +48,7 @@ static const struct arg_spec options[] = {
      .help = "its length; default all: to the end of the grid;\na span of one size makes one fixed address"},
 };
 
-static const char *const op_names[] = {"read", "write", "add", "mixed", "txn", "txn2"};
+static const char *const op_names[] = {"read", "write", "add", "mixed", "txn", "txn2", "mcas"};
 
 static uint64_t size_of(const struct bench_settings *settings)
 {
@@ -244,7 +245,7 @@ const struct command command_bench = {
                    "a second, latency, and errors by status. Addresses are multiples of the size,\n"
                    "at random in the range. One connection with depth 1 uses the synchronous\n"
                    "calls. Exits 1 when an operation failed.\n"
-                   "All but --op read destroy what is in the range. txn and txn2 use at most 65536\n"
+                   "All but --op read destroy what is in the range. Transactions use at most 65536\n"
                    "places of 64 bytes, txn2 also those of the same offsets on the next node.",
     .examples = "  mcomp bench                                     latency of 64 B reads\n"
                 "  mcomp bench --connections 8 --depth 64          throughput\n"

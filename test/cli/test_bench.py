@@ -39,7 +39,7 @@ class Bench(unittest.TestCase):
 
     def test_every_operation_synchronous_and_not(self):
         with Grid(nodes=2) as grid:
-            for op in ("read", "write", "add", "mixed", "txn", "txn2"):
+            for op in ("read", "write", "add", "mixed", "txn", "txn2", "mcas"):
                 for load in ((), ("--depth", 4, "--connections", 3, "--threads", 2), ("--depth", 7)):
                     report = self.bench(grid, "--op", op, *load)
                     self.check(report)
