@@ -113,7 +113,7 @@ class StatusTable(unittest.TestCase):
             self.assertEqual((first["node"], first["state"], first["segment_size"]), (0, "up", K))
             self.assertEqual((first["write"], second["write"]), ({"count": 1, "errors": 0, "bytes": 2}, {"count": 1, "errors": 0, "bytes": 3}))
             self.assertEqual((first["transaction"]["count"], first["operations"], second["operations"]), (1, 2, 1))
-            self.assertEqual((first["sessions"], first["prepared"], first["transactions_committed"], second["sessions"]), (0, 0, 1, 0))
+            self.assertEqual((first["prepared"], first["transactions_committed"], second["transactions_committed"]), (0, 1, 0))
             self.assertGreater(first["round_trip_ns"], 0)
             self.assertEqual(first["process_id"], grid.servers[0].pid)
             self.assertIsInstance(first["segment_id"], str)
