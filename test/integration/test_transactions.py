@@ -3,8 +3,10 @@
 """Transactions message by message: every rule that can be seen from outside, clients that keep none, and deaths in the middle."""
 import itertools
 import os
+import random
 import signal
 import sys
+import threading
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
@@ -13,7 +15,7 @@ from grid import Grid  # noqa: E402
 from snapshots import FROZEN, Exchange, late  # noqa: E402
 from txn import Session, add, compare, read, said, word, write  # noqa: E402
 from waiting import wait_until  # noqa: E402
-from wire import Connection  # noqa: E402
+from wire import Closed, Connection  # noqa: E402
 
 K = 1 << 20
 NOBODY = {"session": 0, "lane": 0, "generation": 1, "sequence": 1}  # at a node that does not run
@@ -474,6 +476,82 @@ class Abandoned(unittest.TestCase):
             values = self.values(i)
             self.assertIn(values, ([0] * self.NODES, [i // 16 % 2] * self.NODES))  # before its last vote it may have been given up
         self.assertEqual(self.values(0), [0] * self.NODES)
+
+
+class Storm(unittest.TestCase):
+    """Clients that move amounts between nodes, keep the rules, and leave in the middle; servers that are killed: nothing is lost, nothing is made."""
+
+    NODES, ACCOUNTS = 3, 4
+    LEAVE = 0.001  # so seldom that the sessions of those who left do not run out before they are collected
+
+    def client(self, seed):
+        """Transfers until it is over."""
+        chance = random.Random(seed)
+        while not self.over.is_set():
+            connections = []
+            try:
+                for node in range(self.NODES):
+                    connections.append(Connection(self.grid.port(node)))
+                self.visit(chance, [Session(connection) for connection in connections])
+            except (Closed, OSError):
+                pass  # the server is gone, or the client is: what it had begun is not its business any more
+            except AssertionError as error:
+                if "UNAVAILABLE" not in str(error) and "RESOURCE_EXHAUSTED" not in str(error):
+                    self.wrong.append(error)
+                    raise
+            finally:
+                for connection in connections:
+                    connection.close()
+
+    def visit(self, chance, sessions):
+        """Some transfers, one after the other; the last may stop in the middle."""
+        for sequence in range(1, 2000):
+            one, two = chance.sample(range(self.NODES), 2)
+            amount = chance.randrange(1, 1000)
+            ids = [(node, sessions[node].id(sequence)) for node in (one, two)]
+            votes = []
+            for node, change in ((one, -amount), (two, amount)):
+                votes.append(said(sessions[node].prepare(sequence, ids, adds=[add(node * K + 64 * chance.randrange(self.ACCOUNTS), change)])))
+                if chance.random() < self.LEAVE:
+                    return
+            commit = not [vote for vote in votes if vote not in ("PREPARED", "COMMITTED")]
+            for node in (one, two):
+                wanted = ("COMMITTED",) if commit else ("ABORTED TOLD", "ABORTED FORCED", "ABORTED BUSY", "ABORTED")
+                self.check(sessions[node].decide(sequence, commit), wanted)
+                if chance.random() < self.LEAVE:
+                    return
+            self.moved += commit
+            if self.over.is_set():
+                return
+
+    def check(self, answer, wanted):
+        if answer["status"] == "OK" and said(answer) not in wanted:
+            self.wrong.append(answer)
+
+    def test_sum(self):
+        self.moved, self.wrong = 0, []
+        self.grid = self.enterContext(Grid(nodes=self.NODES, segment_size="1MiB"))
+        self.over, between = threading.Event(), case.scale(500, 30)
+        clients = [threading.Thread(target=self.client, args=(seed,)) for seed in range(6)]
+        for client in clients:
+            client.start()
+        try:
+            for kills in range(6):
+                moved = self.moved + between
+                wait_until(lambda: self.moved >= moved or self.wrong, what="some transfers")
+                if kills < 5:
+                    self.grid.kill(kills % self.NODES)
+                    self.grid.restart(kills % self.NODES)
+        finally:
+            self.over.set()
+            for client in clients:
+                client.join()
+        self.assertEqual(self.wrong, [])
+        nodes = [self.enterContext(Connection(self.grid.port(node))) for node in range(self.NODES)]
+        for node in nodes:
+            wait_until(lambda: status_of(node)["prepared"] == 0, what="the end of prepared transactions")
+        total = sum(value_at(nodes[node], node * K + 64 * account) for node in range(self.NODES) for account in range(self.ACCOUNTS))
+        self.assertEqual(total % 2 ** 64, 0)
 
 
 class Ten(Lonely):
