@@ -153,6 +153,8 @@ static void fill_writes(struct redo_record *redo, const struct plan *plan)
 static void fill_adds(struct redo_record *redo, const struct plan *plan)
 {
     const struct segment_items *items = plan->items;
+    if (items->add_count == 0)
+        return; /* the answer may be NULL */
     uint8_t *to = redo_data(redo) + plan->write_bytes - items->add_count * ATOMIC_WORD_BYTES;
     const uint8_t *found = items->answer + plan->answer_bytes - items->add_count * ATOMIC_WORD_BYTES;
     for (size_t i = 0; i < items->add_count; i++, to += ATOMIC_WORD_BYTES, found += ATOMIC_WORD_BYTES) {

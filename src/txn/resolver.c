@@ -28,7 +28,8 @@ void resolver_on_answer(struct resolver *resolver, uint32_t index, enum txn_says
     case TXN_NO_SESSION: /* had it committed, it would have kept its record until this node had, too */
         resolver->conclusion = RESOLVER_ABORT;
         break;
-    case TXN_STALE: /* its client has gone on although this node has not finished */
+    case TXN_STALE:  /* its client has gone on although this node has not finished */
+    case TXN_MISUSE: /* or was never done with an earlier one there. To wait for that one's end would be to wait for ever if it waits for ours. */
         resolver->conclusion = RESOLVER_ABORT;
         resolver->misused = true;
         break;
@@ -36,9 +37,6 @@ void resolver_on_answer(struct resolver *resolver, uint32_t index, enum txn_says
         asking_answered(&resolver->asking, index);
         if (resolver->asking.missing == 0)
             resolver->conclusion = RESOLVER_COMMIT;
-        break;
-    case TXN_MISUSE: /* an earlier one of the lane is still prepared there; it will be resolved, and then there will be an answer */
-        resolver->misused = true;
         break;
     }
 }

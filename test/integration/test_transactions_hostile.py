@@ -1,0 +1,44 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that break the rules of transactions in order to do harm: nothing stays locked for ever."""
+import os
+import sys
+import unittest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
+from grid import Grid  # noqa: E402
+from txn import Session, said, word, write  # noqa: E402
+from waiting import wait_until  # noqa: E402
+from wire import Connection  # noqa: E402
+
+K = 1 << 20
+
+
+class Circle(unittest.TestCase):
+    """Two transactions, each of which names, as its other half, the next one of the lane that the other is prepared in."""
+
+    def setUp(self):
+        self.grid = self.enterContext(Grid(nodes=2, segment_size="1MiB"))
+        self.nodes = [self.enterContext(Connection(self.grid.port(node))) for node in range(2)]
+
+    def prepare(self, sessions):
+        ids = [session.id(1) for session in sessions]
+        nexts = [session.id(2) for session in sessions]
+        votes = [said(sessions[node].prepare(1, [(node, ids[node]), (1 - node, nexts[1 - node])], node=node, writes=[write(node * K, word(7))]))
+                 for node in range(2)]
+        self.assertLessEqual(set(votes), {"PREPARED", "ABORTED FORCED"}, votes)
+        return set(votes) == {"PREPARED"}
+
+    def test_neither_waits_for_the_other(self):
+        formed = False
+        while not formed:  # who is asked last may be asked for its outcome first, if the machine is slow
+            client = os.urandom(16)
+            formed = self.prepare([Session(connection, client) for connection in self.nodes])
+        for node, connection in enumerate(self.nodes):
+            wait_until(lambda: connection.call("status")["node_status"]["prepared"] == 0, what="the end of what was prepared")
+            self.assertEqual(connection.call("read", address=node * K, length=8)["read"]["data"], word(0))
+            self.assertEqual(connection.call("write", address=node * K, data=word(1))["status"], "OK")
+
+
+if __name__ == "__main__":
+    unittest.main()
