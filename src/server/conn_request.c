@@ -162,7 +162,7 @@ static bool dispatch(struct conn *conn, const struct wire_request *request, cons
     struct server *server = conn->io->server;
     if (request->op == WIRE_OP_READ && request->length >= DIRECT_READ_BYTES && request->length <= DIRECT_READ_MAX) {
         if (server_over_budget(server)) {
-            answer_error(conn, request, MCOMP_RESOURCE_EXHAUSTED, "clients do not take their answers, and the node's buffers are full; try later");
+            answer_error(conn, request, MCOMP_RESOURCE_EXHAUSTED, JOBS_BUFFERS_FULL_TEXT);
             return true;
         }
         return read_direct(conn, request) || start_job(conn, request, body, bytes, memory);

@@ -48,6 +48,16 @@ bool io_adopt(struct io *io, int fd)
     return ok;
 }
 
+bool io_job_grow(struct job *job, uint64_t bytes)
+{
+    struct server *server = job->io->server;
+    if (server_over_budget(server))
+        return false;
+    atomic_fetch_add_explicit(&server->buffered_in, bytes, memory_order_relaxed);
+    job->held_bytes += bytes;
+    return true;
+}
+
 void io_job_done(struct job *job)
 {
     struct io *io = job->io;

@@ -53,6 +53,9 @@ MUST_CHECK enum mcomp_status io_start(struct io **io, struct server *server, uin
 /** Give the thread an accepted, non-blocking socket, which it owns from then on. Any thread. false: out of memory, fd is still the caller's. */
 bool io_adopt(struct io *io, int fd);
 
+/** Count more bytes of a job's reply in the server's buffer budget. false: it is used up. The job is the caller's. */
+bool io_job_grow(struct job *job, uint64_t bytes);
+
 /** Give back a finished job. Any thread. */
 void io_job_done(struct job *job);
 

@@ -19,6 +19,7 @@ struct jobs {
     const struct exec *exec;
     struct oplog *oplog;
     jobs_done_callback done;
+    jobs_grow_callback grow;
     uint32_t workers, started;
     struct worker *worker; /* owned */
     pthread_mutex_t lock;  /* guards: first, last, held, held_until_ns, waiting, stopping */
@@ -48,6 +49,11 @@ static bool run(struct worker *worker, struct job *job, const struct wire_reques
     uint64_t room = exec_reply_bytes(request);
     struct exec_result result;
     do {
+        if (caller->room && caller->room > room && !worker->jobs->grow(job, caller->room - room)) {
+            *status = MCOMP_RESOURCE_EXHAUSTED;
+            reply_error(exec, job, request, *status, JOBS_BUFFERS_FULL_TEXT);
+            return true;
+        }
         room = caller->room ? caller->room : room;
         job->reply = malloc(room);
         if (!job->reply) {
@@ -268,6 +274,7 @@ enum mcomp_status jobs_start(struct jobs **out, const struct jobs_options *optio
     jobs->exec = options->exec;
     jobs->oplog = options->oplog;
     jobs->done = options->done;
+    jobs->grow = options->grow;
     jobs->workers = options->workers;
     pthread_mutex_init(&jobs->lock, NULL);
     jobs->held_until_ns = UINT64_MAX;

@@ -20,6 +20,8 @@ struct conn;
 struct io;
 struct jobs;
 
+#define JOBS_BUFFERS_FULL_TEXT "clients do not take their answers, and the node's buffers are full; try later"
+
 enum job_hold { JOB_HELD_FROZEN, JOB_HELD_LOCKED, JOB_HOLDS };
 
 struct job {
@@ -43,12 +45,17 @@ struct job {
 /** What a worker calls when a job is done; job is the callee's from then on. */
 typedef void (*jobs_done_callback)(struct job *job);
 
+/** What a worker calls before it takes so many bytes more for the reply than held_bytes counts: an answer from a transaction's record may be larger than the
+ *  request lets expect. Counts them in held_bytes as well; false: there is no memory for it. */
+typedef bool (*jobs_grow_callback)(struct job *job, uint64_t bytes);
+
 struct jobs_options {
     uint32_t workers;
     uint32_t first_writer; /* worker i uses redo record and log ring first_writer + i */
     const struct exec *exec;
     struct oplog *oplog; /* may be NULL */
     jobs_done_callback done;
+    jobs_grow_callback grow;
 };
 
 MUST_CHECK enum mcomp_status jobs_start(struct jobs **jobs, const struct jobs_options *options, struct err *err);

@@ -108,7 +108,8 @@ static enum mcomp_status start_threads(struct server *server, struct err *err)
                                    .first_writer = config->server.io_threads,
                                    .exec = &server->exec,
                                    .oplog = server->oplog,
-                                   .done = io_job_done};
+                                   .done = io_job_done,
+                                   .grow = io_job_grow};
     code = jobs_start(&server->jobs, &options, err);
     if (code != MCOMP_OK)
         return code;

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Clients that break the rules of transactions in order to do harm: nothing stays locked for ever."""
+"""Clients that break the rules of transactions in order to do harm: nothing stays locked for ever, and no more memory is used than is allowed."""
 import os
 import sys
 import unittest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from grid import Grid  # noqa: E402
-from txn import Session, said, word, write  # noqa: E402
-from waiting import wait_until  # noqa: E402
-from wire import Connection  # noqa: E402
+from grid import Grid, sanitized  # noqa: E402
+from txn import Session, read, said, word, write  # noqa: E402
+from waiting import own_memory_bytes, wait_until  # noqa: E402
+from wire import Connection, request  # noqa: E402
 
-K = 1 << 20
+K = MIB = 1 << 20
 
 
 class Circle(unittest.TestCase):
@@ -38,6 +38,24 @@ class Circle(unittest.TestCase):
             wait_until(lambda: connection.call("status")["node_status"]["prepared"] == 0, what="the end of what was prepared")
             self.assertEqual(connection.call("read", address=node * K, length=8)["read"]["data"], word(0))
             self.assertEqual(connection.call("write", address=node * K, data=word(1))["status"], "OK")
+
+
+class Memory(unittest.TestCase):
+    def test_recorded_answers_that_nobody_reads(self):
+        with Grid(segment_size="64MiB", server='stall_timeout = "1h" max_buffers = "16MiB"') as grid, Connection(grid.port()) as other:
+            session = Session(other)
+            self.assertEqual(said(session.execute(1, reads=[read(0, 3000000)])), "COMMITTED")
+            before = own_memory_bytes(grid.servers[0].pid)
+            wanted = b"".join(request("resolve", i + 1, id=session.id(1), want_answer=True) for i in range(50))
+            for _ in range(20):
+                self.enterContext(Connection(grid.port(), receive_buffer=4096)).raw(wanted)
+            wait_until(lambda: other.call("status")["node_status"]["buffered_out"] > 0, what="answers that nobody reads")
+            largest = 0
+            for i in range(200):
+                self.assertEqual(other.call("write", address=0, data=word(i))["status"], "OK")
+                largest = max(largest, own_memory_bytes(grid.servers[0].pid) - before)
+            if not sanitized():
+                self.assertLess(largest, 64 * MIB)
 
 
 if __name__ == "__main__":
