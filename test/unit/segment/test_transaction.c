@@ -607,7 +607,7 @@ static void make_items(struct random_items *made, struct model_lane *lane)
         case 0: {
             length = length < 8 ? length : 8;
             uint8_t *expected = made->expected[i];
-            memcpy(expected, world + offset - WORLD_BASE, length);
+            memcpy(expected, world + (offset - WORLD_BASE), length);
             if (fixture_random(&seed) % 8 == 0) {
                 expected[length - 1]++;
                 made->holds = false;
@@ -648,13 +648,13 @@ static void check_answer(const struct random_items *made)
 {
     const uint8_t *at = made->answer;
     for (size_t i = 0; i < made->items.read_count; at += made->reads[i++].length)
-        assert_memory_equal(at, world + made->reads[i].offset - WORLD_BASE, made->reads[i].length);
+        assert_memory_equal(at, world + (made->reads[i].offset - WORLD_BASE), made->reads[i].length);
 }
 
 static void apply_writes(const struct model_lane *lane)
 {
     for (size_t i = 0; i < lane->write_count; i++)
-        memcpy(world + lane->writes[i].offset - WORLD_BASE, lane->writes[i].data, lane->writes[i].length);
+        memcpy(world + (lane->writes[i].offset - WORLD_BASE), lane->writes[i].data, lane->writes[i].length);
 }
 
 static void random_transaction(struct segment *segment, struct model_lane *lane, bool execute)
@@ -703,12 +703,12 @@ static void random_plain(struct segment *segment)
         enum segment_outcome outcome = segment_write(segment, 0, offset, length, buf);
         assert_int_equal(outcome, range_meets(offset, length, true, NULL) ? SEGMENT_LOCKED : SEGMENT_DONE);
         if (outcome == SEGMENT_DONE)
-            memcpy(world + offset - WORLD_BASE, buf, length);
+            memcpy(world + (offset - WORLD_BASE), buf, length);
     } else {
         enum segment_outcome outcome = segment_read(segment, offset, length, buf);
         assert_int_equal(outcome, range_meets(offset, length, false, NULL) ? SEGMENT_LOCKED : SEGMENT_DONE);
         if (outcome == SEGMENT_DONE)
-            assert_memory_equal(buf, world + offset - WORLD_BASE, length);
+            assert_memory_equal(buf, world + (offset - WORLD_BASE), length);
     }
 }
 
