@@ -292,8 +292,11 @@ static enum segment_outcome execute(struct segment *segment, uint32_t writer, co
     struct redo_record *redo = redo_of(segment, writer);
     struct lane_body body = {.answer_bytes = plan.answer_bytes};
     if (id && !lane_body_reserve(&segment->sessions, &body)) {
-        record_abort(segment, id, LANE_MEMORY, 0, view);
-        return SEGMENT_DONE;
+        if (plan.write_ranges > 0) {
+            record_abort(segment, id, LANE_MEMORY, 0, view);
+            return SEGMENT_DONE;
+        }
+        id = NULL; /* what changes nothing may be done again, so it need not be remembered */
     }
     enum segment_outcome outcome = SEGMENT_FROZEN;
     uint32_t ticket = 0;

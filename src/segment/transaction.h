@@ -90,9 +90,10 @@ uint64_t segment_lane_prepared_ns(const struct segment *segment, uint32_t sessio
  * is given it is of a session that is somebody's, with its generation, and its sequence is higher than the lane's, or that of the PREPARED lane for
  * commit and abort (asserted). Those with _try never wait: BUSY, when a semaphore is taken, with nothing done and nothing recorded. */
 
-/** Execute a transaction. DONE: *view is what is recorded: COMMITTED, or ABORTED for LANE_COMPARE or LANE_MEMORY (no room for its answer).
- *  FROZEN, LOCKED: nothing was done and nothing is recorded. id NULL: nothing is ever recorded, no lock is needed, and of *view state, reason and
- *  failed_compare are set. Never FROZEN when nothing is written. */
+/** Execute a transaction. DONE: *view is what is recorded: COMMITTED, or ABORTED for LANE_COMPARE or LANE_MEMORY (no room for its answer). One that writes
+ *  nothing is done without a record, as if id were NULL, when there is no room for one: done again, it does no harm. FROZEN, LOCKED: nothing was done and
+ *  nothing is recorded. id NULL: nothing is ever recorded, no lock is needed, and of *view state, reason and failed_compare are set. Never FROZEN when
+ *  nothing is written. */
 MUST_CHECK enum segment_outcome segment_execute(struct segment *segment, uint32_t writer, const struct lane_id *id, struct segment_items *items,
                                                 struct lane_view *view);
 MUST_CHECK enum segment_outcome segment_execute_try(struct segment *segment, uint32_t writer, const struct lane_id *id, struct segment_items *items,

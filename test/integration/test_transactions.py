@@ -599,8 +599,9 @@ class Exhausted(Lonely):
     def test_records(self):
         """Records that do not fit: the transaction aborts, and the next one finds room."""
         data, lane = os.urandom(100000), 0
-        self.check(self.session.execute(1, lane=15, reads=[read(0, K)]), "ABORTED MEMORY")
-        self.check(self.session.execute(1, lane=15, reads=[read(0, K)]), "ABORTED MEMORY")
+        large = {"reads": [read(8, K - 8)], "writes": [write(0, b"x")]}
+        self.check(self.session.execute(1, lane=15, **large), "ABORTED MEMORY")
+        self.check(self.session.execute(1, lane=15, **large), "ABORTED MEMORY")
         while said(answer := self.hold(1, lane=lane, writes=[write(lane * 100032, data)])) == "PREPARED":
             lane += 1
         self.check(answer, "ABORTED MEMORY")

@@ -41,6 +41,20 @@ class Circle(unittest.TestCase):
 
 
 class Memory(unittest.TestCase):
+    def test_records_that_others_keep_are_not_in_the_way_of_reading(self):
+        """What changes nothing needs no record: there is an answer even where none of its size can be kept, and again for a copy."""
+        with Grid() as grid, Connection(grid.port()) as node:
+            session = Session(node)
+            node.call("write", address=0, data=word(7))
+            for sequence in (1, 1, 2):
+                answer = session.execute(sequence, reads=[read(0, K)])
+                self.assertEqual(said(answer), "COMMITTED")
+                self.assertEqual(answer["transaction"]["answer"], word(7) + bytes(K - 8))
+            self.assertEqual(said(session.resolve(2)), "ABORTED FORCED")
+            self.assertEqual(said(session.execute(2, reads=[read(0, K)])), "ABORTED FORCED")
+            compares = [{"address": 0, "expected": word(8)}]
+            self.assertEqual(said(session.execute(3, compares=compares, reads=[read(8, K - 8)])), "ABORTED COMPARE")
+
     def test_recorded_answers_that_nobody_reads(self):
         with Grid(segment_size="64MiB", server='stall_timeout = "1h" max_buffers = "16MiB"') as grid, Connection(grid.port()) as other:
             session = Session(other)

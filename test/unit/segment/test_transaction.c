@@ -505,6 +505,13 @@ static void transaction_without_room_is_aborted_and_locks_nothing(void **state)
     txn_decide(segment, 0, &ids[1], false);
     DONE(txn_execute(segment, 0, &ids[2], &items, &view)); /* 260 KiB; 200000 bytes are still those of the committed one */
     assert_int_equal(view.state, LANE_COMMITTED);
+    DONE(txn_execute(segment, 0, &ids[3], &items, &view)); /* changes nothing, and so needs no record */
+    assert_int_equal(view.state, LANE_COMMITTED);
+    segment_lane_view(segment, ids[3].session, ids[3].lane, &view);
+    assert_int_equal(view.state, LANE_NONE);
+    struct segment_write_range write = {0, 1, data};
+    items.writes = &write;
+    items.write_count = 1;
     DONE(txn_execute(segment, 0, &ids[3], &items, &view));
     assert_int_equal(view.reason, LANE_MEMORY);
     expect_view(segment, &ids[3], LANE_ABORTED, LANE_MEMORY);
