@@ -24,12 +24,6 @@ enum mcomp_status mcomp_txn_begin(struct mcomp *grid, struct mcomp_txn **txn, st
 
 static void drop_plan(struct mcomp_txn *txn)
 {
-    free(txn->parts);
-    free(txn->shares);
-    free(txn->verdicts);
-    txn->parts = NULL;
-    txn->shares = NULL;
-    txn->verdicts = NULL;
     txn->part_count = txn->share_count = 0;
     txn->planned = false;
     txn->result = (struct mcomp_txn_result){0};
@@ -48,6 +42,9 @@ void mcomp_txn_end(struct mcomp_txn *txn)
     if (!txn)
         return;
     mcomp_txn_reset(txn);
+    free(txn->parts);
+    free(txn->shares);
+    free(txn->verdicts);
     free(txn->items);
     free(txn);
 }
@@ -270,9 +267,40 @@ static void prepare_verdicts(struct mcomp_txn *txn)
 {
     for (uint32_t i = 0; i < txn->item_count; i++) {
         const struct txn_item *item = &txn->items[i];
-        if (item->kind == TXN_KIND_COMPARE)
-            txn->verdicts[item->number].parts = split_nodes(txn->grid->config.segment_size, item->address, item->length);
+        if (item->kind != TXN_KIND_COMPARE)
+            continue;
+        struct txn_verdict *verdict = &txn->verdicts[item->number];
+        verdict->result = MCOMP_TXN_NOT_COMPARED;
+        verdict->parts = split_nodes(txn->grid->config.segment_size, item->address, item->length);
+        verdict->parts_held = 0;
+        verdict->known = false;
     }
+}
+
+/** Room for so many elements; what they held is lost. */
+static bool make_room(void **elements, uint32_t *capacity, uint64_t count, size_t element_bytes)
+{
+    if (count <= *capacity)
+        return true;
+    void *made = count > UINT32_MAX ? NULL : calloc((size_t)count, element_bytes);
+    if (!made)
+        return false;
+    free(*elements);
+    *elements = made;
+    *capacity = (uint32_t)count;
+    return true;
+}
+
+static bool make_plan_room(struct mcomp_txn *txn, uint64_t parts, uint32_t nodes)
+{
+    void *to[] = {txn->parts, txn->shares, txn->verdicts};
+    bool made = make_room(&to[0], &txn->part_capacity, parts, sizeof *txn->parts) &&
+                make_room(&to[1], &txn->share_capacity, nodes, sizeof *txn->shares) &&
+                make_room(&to[2], &txn->verdict_capacity, txn->count[TXN_KIND_COMPARE], sizeof *txn->verdicts);
+    txn->parts = to[0];
+    txn->shares = to[1];
+    txn->verdicts = to[2];
+    return made;
 }
 
 enum mcomp_status txn_plan(struct mcomp_txn *txn, struct mcomp_error *error)
@@ -286,19 +314,15 @@ enum mcomp_status txn_plan(struct mcomp_txn *txn, struct mcomp_error *error)
     enum mcomp_status status = check_sizes(txn, nodes, node_count, error);
     if (status == MCOMP_OK)
         status = check_overlap(txn, error);
-    if (status == MCOMP_OK) {
-        txn->parts = calloc((size_t)parts + 1, sizeof *txn->parts);
-        txn->shares = calloc((size_t)node_count + 1, sizeof *txn->shares);
-        txn->verdicts = calloc((size_t)txn->count[TXN_KIND_COMPARE] + 1, sizeof *txn->verdicts);
-        if (!txn->parts || !txn->shares || !txn->verdicts)
-            status = error_memory(error);
-    }
+    if (status == MCOMP_OK && !make_plan_room(txn, parts, node_count))
+        status = error_memory(error);
     if (status != MCOMP_OK) {
         drop_plan(txn);
         txn_spans(txn, MCOMP_NOT_DONE, error);
         return status;
     }
-    qsort(nodes, node_count, sizeof *nodes, compare_nodes);
+    if (node_count > 1)
+        qsort(nodes, node_count, sizeof *nodes, compare_nodes);
     txn->part_count = (uint32_t)parts;
     txn->share_count = node_count;
     fill_parts(txn, nodes);
@@ -310,7 +334,7 @@ enum mcomp_status txn_plan(struct mcomp_txn *txn, struct mcomp_error *error)
 void txn_forget(struct mcomp_txn *txn)
 {
     txn->result = (struct mcomp_txn_result){0};
-    for (uint32_t i = 0; i < txn->count[TXN_KIND_COMPARE] && txn->verdicts; i++) {
+    for (uint32_t i = 0; txn->planned && i < txn->count[TXN_KIND_COMPARE]; i++) {
         struct txn_verdict *verdict = &txn->verdicts[i];
         verdict->result = verdict->parts == 0 ? MCOMP_TXN_HELD : MCOMP_TXN_NOT_COMPARED;
         verdict->parts_held = 0;
@@ -339,7 +363,7 @@ struct mcomp_txn_result mcomp_txn_outcome(const struct mcomp_txn *txn)
 
 enum mcomp_txn_compare_result mcomp_txn_compare_found(const struct mcomp_txn *txn, size_t compare, const void **found)
 {
-    const struct txn_verdict *verdict = txn->verdicts && compare < txn->count[TXN_KIND_COMPARE] ? &txn->verdicts[compare] : NULL;
+    const struct txn_verdict *verdict = txn->planned && compare < txn->count[TXN_KIND_COMPARE] ? &txn->verdicts[compare] : NULL;
     if (found)
         *found = verdict && verdict->known ? verdict->found : NULL;
     return verdict ? verdict->result : MCOMP_TXN_NOT_COMPARED;

@@ -58,11 +58,13 @@ struct mcomp_txn {
     uint32_t item_count, item_capacity;
     uint32_t count[TXN_KINDS];
 
+    /* While it is planned; the memory stays for the next plan. */
     struct txn_part *parts;   /* owned */
     struct txn_share *shares; /* owned; by node, ascending */
     uint32_t part_count, share_count;
-
     struct txn_verdict *verdicts; /* owned; one for each compare */
+    uint32_t part_capacity, share_capacity, verdict_capacity;
+
     struct mcomp_txn_result result;
 };
 

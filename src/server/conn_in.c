@@ -112,9 +112,8 @@ static enum wire_frame look_ahead(struct conn *conn, const uint8_t *bytes, size_
     ahead->bytes = body;
     ahead->end = at + header + body;
     ahead->decoded = wire_request_decode(&ahead->request, ahead->body, body, &conn->io->arena);
-    uint64_t offset = ahead->request.address - exec->base;
-    if (ahead->decoded && offset < exec->size)
-        segment_prefetch(exec->segment, offset);
+    if (ahead->decoded)
+        exec_prefetch(exec, &ahead->request);
     return kind;
 }
 

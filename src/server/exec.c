@@ -6,6 +6,15 @@
 
 #include "server/exec_txn.h"
 
+void exec_prefetch(const struct exec *exec, const struct wire_request *request)
+{
+    uint64_t offset = request->address - exec->base;
+    if (request->txn)
+        exec_txn_prefetch(exec, request->txn);
+    else if (offset < exec->size)
+        segment_prefetch(exec->segment, offset);
+}
+
 uint64_t exec_payload(const struct wire_request *request)
 {
     uint64_t total = 0;

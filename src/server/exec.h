@@ -93,6 +93,9 @@ static inline void exec_leave(const struct exec *exec, uint32_t writer, uint32_t
     restoring_leave(exec->restoring, writer, ticket);
 }
 
+/** Let the processor fetch what a request will touch, which may be anywhere: nothing has been checked. */
+void exec_prefetch(const struct exec *exec, const struct wire_request *request);
+
 /** Bytes that are copied to or from the segment: what decides where the request runs. The request has passed exec_check. */
 uint64_t exec_payload(const struct wire_request *request);
 

@@ -7,6 +7,8 @@
 #include "base/clock.h"
 
 #define HEAD_BYTES 192u /* a response of these without failed compares and bytes; or with one of the texts below */
+#define PREFETCHED_RANGES 4u /* of a transaction; the processor has not many places for more */
+#define PREFETCH_BYTES 64u   /* what the processor fetches at once */
 #define FAILED_BYTES 4u /* of a failed compare in a response: its number, and what stands before what it found */
 
 /* ---- what a request holds ---- */
@@ -27,6 +29,18 @@ struct wire_range exec_txn_range(const struct wire_txn *txn, uint32_t index)
     if (index < txn->write_count)
         return (struct wire_range){txn->writes[index].address, txn->writes[index].length};
     return (struct wire_range){txn->adds[index - txn->write_count].address, ATOMIC_WORD_BYTES};
+}
+
+void exec_txn_prefetch(const struct exec *exec, const struct wire_txn *txn)
+{
+    uint32_t ranges = exec_txn_ranges(txn);
+    uint64_t before = UINT64_MAX;
+    for (uint32_t i = 0; i < ranges && i < PREFETCHED_RANGES; i++) {
+        uint64_t offset = exec_txn_range(txn, i).address - exec->base;
+        if (offset < exec->size && offset / PREFETCH_BYTES != before)
+            segment_prefetch(exec->segment, offset);
+        before = offset / PREFETCH_BYTES;
+    }
 }
 
 uint64_t exec_txn_payload(const struct wire_request *request)

@@ -21,6 +21,9 @@ struct wire_range exec_txn_range(const struct wire_txn *txn, uint32_t index);
 MUST_CHECK enum mcomp_status exec_txn_check(const struct exec *exec, const struct exec_caller *caller, const struct wire_request *request,
                                             struct err *err);
 
+/** As exec_prefetch, of the items; there may be none. */
+void exec_txn_prefetch(const struct exec *exec, const struct wire_txn *txn);
+
 /** As exec_payload, exec_reply_bytes, exec_run, for these requests. */
 uint64_t exec_txn_payload(const struct wire_request *request);
 uint64_t exec_txn_reply_bytes(const struct wire_request *request);

@@ -60,11 +60,12 @@ static bool has_items(enum wire_op op)
     return op == WIRE_OP_EXECUTE || op == WIRE_OP_PREPARE;
 }
 
-static size_t op_size(enum wire_op op, const struct wire_txn *txn)
+/** items_bytes: items_size(), of an operation that has items. */
+static size_t op_size(enum wire_op op, const struct wire_txn *txn, size_t items_bytes)
 {
     size_t total = txn->has_id ? part_size(id_size(&txn->id)) : 0;
     if (has_items(op))
-        total += part_size(items_size(txn));
+        total += part_size(items_bytes);
     else
         total += (op == WIRE_OP_DECIDE && txn->commit ? 2u : 0u) + (txn->want_answer ? 2u : 0u);
     for (uint32_t i = 0; op == WIRE_OP_PREPARE && i < txn->participant_count; i++)
@@ -111,9 +112,9 @@ static uint8_t *pair_put(uint8_t *out, uint8_t tag, uint64_t first, uint64_t sec
     return field_put(out, TAG_VARINT_2, second);
 }
 
-static uint8_t *items_put(uint8_t *out, const struct wire_txn *txn)
+static uint8_t *items_put(uint8_t *out, const struct wire_txn *txn, size_t items_bytes)
 {
-    out = length_put(out, TAG_BYTES_2, items_size(txn));
+    out = length_put(out, TAG_BYTES_2, items_bytes);
     for (uint32_t i = 0; i < txn->compare_count; i++)
         out = bytes_put(out, TAG_BYTES_1, &txn->compares[i]);
     for (uint32_t i = 0; i < txn->read_count; i++)
@@ -132,13 +133,13 @@ static size_t message_size(uint64_t id, uint32_t timeout_ms, size_t op_bytes)
 
 size_t wire_txn_frame_bytes(uint64_t id, uint32_t timeout_ms, enum wire_op op, const struct wire_txn *txn)
 {
-    size_t bytes = message_size(id, timeout_ms, op_size(op, txn));
+    size_t bytes = message_size(id, timeout_ms, op_size(op, txn, has_items(op) ? items_size(txn) : 0));
     return varint_size(bytes) + bytes;
 }
 
 uint8_t *wire_put_txn(uint8_t *out, uint64_t id, uint32_t timeout_ms, enum wire_op op, const struct wire_txn *txn)
 {
-    size_t op_bytes = op_size(op, txn);
+    size_t items_bytes = has_items(op) ? items_size(txn) : 0, op_bytes = op_size(op, txn, items_bytes);
     out = varint_put(out, message_size(id, timeout_ms, op_bytes));
     out = field_put(out, TAG_ID, id);
     out = field_put(out, TAG_TIMEOUT, timeout_ms);
@@ -147,7 +148,7 @@ uint8_t *wire_put_txn(uint8_t *out, uint64_t id, uint32_t timeout_ms, enum wire_
     if (txn->has_id)
         out = id_put(out, TAG_BYTES_1, &txn->id);
     if (has_items(op))
-        out = items_put(out, txn);
+        out = items_put(out, txn, items_bytes);
     for (uint32_t i = 0; op == WIRE_OP_PREPARE && i < txn->participant_count; i++) {
         const struct wire_participant *participant = &txn->participants[i];
         out = length_put(out, TAG_BYTES_3, participant_size(participant));
