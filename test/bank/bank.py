@@ -2,10 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bank: a grid under load of a known kind, snapshots of it, and a check of each (see bank.h).
 
-usage: bank.py [--pages] [--kill N] [--stop N] [--rounds N] [--clients N] [--nodes N] [--segment-size BYTES] [--seed N]
+usage: bank.py --transactions [--rounds N] [--clients N] [--nodes N] [--segment-size BYTES] [--seed N]
+       bank.py [--pages] [--kill N] [--stop N] [--rounds N] [--clients N] [--nodes N] [--segment-size BYTES] [--seed N]
 
 Prints one line with what was done. --kill N: in every N-th round a server or a snapshot process is killed and started again.
---stop N: one is stopped and let go on.
+--stop N: one is stopped and let go on. --transactions: see tellers.py; clients are killed, and servers, in every round.
 """
 import argparse
 import os
@@ -17,12 +18,12 @@ import sys
 import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "lib"))
-from grid import PROGRAMS, Grid, program  # noqa: E402
+from grid import Grid, program  # noqa: E402
 from snapshots import COLLECT, IDLE, Exchange, directory, status, take  # noqa: E402
 from waiting import PATIENCE_S, idle, wait_until  # noqa: E402
 from wire import Closed, Connection  # noqa: E402
+import tellers  # noqa: E402
 
-PROGRAMS["bank"] = "test/bank/bank"
 MIB = 1 << 20
 ROUNDS_MORE = 20  # what there is to be seen in a round is up to the machine
 LEASE_S = 0.5
@@ -229,16 +230,20 @@ def run(kind="accounts", nodes=3, clients=16, segment_size=MIB + 3 * 4096, round
 
 def main():
     parser = argparse.ArgumentParser(description="Rounds of a grid whose clients are at work, and a check of every snapshot.")
+    parser.add_argument("--transactions", action="store_true", help="transfer by transactions, and kill clients and servers")
     parser.add_argument("--pages", action="store_true", help="stamp whole pages, in place of transfers between accounts")
     parser.add_argument("--kill", type=int, default=0, metavar="N", help="kill a process in every N-th round; default 0: never")
     parser.add_argument("--stop", type=int, default=0, metavar="N", help="stop a process for a while in every N-th round; default 0: never")
     parser.add_argument("--rounds", type=int, default=100)
-    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--clients", type=int, help="default 16; 64 of --transactions")
     parser.add_argument("--nodes", type=int, default=3)
     parser.add_argument("--segment-size", type=int, default=MIB + 3 * 4096, help="bytes")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1, 1 << 40))
     given = parser.parse_args()
-    run("pages" if given.pages else "accounts", given.nodes, given.clients, given.segment_size, given.rounds, given.kill, given.stop, given.seed)
+    if given.transactions:
+        tellers.run(nodes=given.nodes, clients=given.clients or 64, segment_size=given.segment_size, rounds=given.rounds, seed=given.seed)
+        return
+    run("pages" if given.pages else "accounts", given.nodes, given.clients or 16, given.segment_size, given.rounds, given.kill, given.stop, given.seed)
 
 
 if __name__ == "__main__":
