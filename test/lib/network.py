@@ -18,6 +18,7 @@ from grid import Grid
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 OTHER_MACHINE = "02:00:00:00:00:01"
+TCP = 6  # its name is known only where /etc/protocols is, which a bare Debian lacks
 
 
 def ip(*arguments, holder=None):
@@ -56,7 +57,7 @@ def enter():
         ip("link", "del", "probe0")
         ip("link", "add", "probe", "type", "bridge")
         ip("link", "del", "probe")
-        rule = ("to", "10.71.0.1", "ipproto", "tcp", "dport", 9, "lookup", 100)
+        rule = ("to", "10.71.0.1", "ipproto", TCP, "dport", 9, "lookup", 100)
         ip("rule", "add", *rule)
         ip("rule", "del", *rule)
     except OSError as error:
@@ -114,10 +115,10 @@ class Network:
         holder = self.holders[sender]
         ip("route", "add", self.host(node), "dev", "void", "table", 100, holder=holder)
         ip("neigh", "add", self.host(node), "lladdr", OTHER_MACHINE, "dev", "void", holder=holder)
-        ip("rule", "add", "to", self.host(node), "ipproto", "tcp", "dport", port, "lookup", 100, holder=holder)
+        ip("rule", "add", "to", self.host(node), "ipproto", TCP, "dport", port, "lookup", 100, holder=holder)
 
     def lose_nothing(self, sender, node, port):
-        ip("rule", "del", "to", self.host(node), "ipproto", "tcp", "dport", port, "lookup", 100, holder=self.holders[sender])
+        ip("rule", "del", "to", self.host(node), "ipproto", TCP, "dport", port, "lookup", 100, holder=self.holders[sender])
         ip("route", "flush", "table", 100, holder=self.holders[sender])
 
     def close(self):
