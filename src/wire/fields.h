@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "wire/varint.h"
+#include "wire/wire.h"
 
 /* Field number and wire type in one byte: 0 varint, 2 length-delimited. */
 #define WIRE_TAG_VARINT(field) (uint8_t)((field) << 3)
@@ -33,6 +34,23 @@ enum {
     TAG_BYTES_4 = WIRE_TAG_BYTES(4),
     TAG_BYTES_5 = WIRE_TAG_BYTES(5)
 };
+
+/** The operation that a tag of one byte stands for, in a Request as in a Response; WIRE_OP_NONE: none with a codec of our own. */
+static inline enum wire_op op_of_tag(uint8_t tag)
+{
+    switch (tag) {
+    case TAG_READ:
+        return WIRE_OP_READ;
+    case TAG_WRITE:
+        return WIRE_OP_WRITE;
+    case TAG_FETCH_ADD:
+        return WIRE_OP_FETCH_ADD;
+    case TAG_COMPARE_AND_SWAP:
+        return WIRE_OP_COMPARE_AND_SWAP;
+    default:
+        return WIRE_OP_NONE;
+    }
+}
 
 /** A scalar field takes no bytes when it is zero, as proto3 has it. */
 static inline size_t field_size(uint64_t value)

@@ -139,22 +139,6 @@ static bool decode_operation(struct wire_request *request, enum wire_op op, stru
     return true;
 }
 
-static enum wire_op op_of_tag(uint8_t tag)
-{
-    switch (tag) {
-    case TAG_READ:
-        return WIRE_OP_READ;
-    case TAG_WRITE:
-        return WIRE_OP_WRITE;
-    case TAG_FETCH_ADD:
-        return WIRE_OP_FETCH_ADD;
-    case TAG_COMPARE_AND_SWAP:
-        return WIRE_OP_COMPARE_AND_SWAP;
-    default:
-        return WIRE_OP_NONE;
-    }
-}
-
 /** false: not the plain shape (which does not mean malformed). */
 static bool decode_fast(struct wire_request *request, const uint8_t *body, size_t bytes, struct arena *arena)
 {

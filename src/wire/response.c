@@ -75,22 +75,6 @@ static bool decode_result(struct wire_response *response, enum wire_op result, s
     return true;
 }
 
-static enum wire_op result_of_tag(uint8_t tag)
-{
-    switch (tag) {
-    case TAG_READ:
-        return WIRE_OP_READ;
-    case TAG_WRITE:
-        return WIRE_OP_WRITE;
-    case TAG_FETCH_ADD:
-        return WIRE_OP_FETCH_ADD;
-    case TAG_COMPARE_AND_SWAP:
-        return WIRE_OP_COMPARE_AND_SWAP;
-    default:
-        return WIRE_OP_NONE;
-    }
-}
-
 static bool decode_fast(struct wire_response *response, const uint8_t *body, size_t bytes, struct arena *arena)
 {
     struct field_cursor in = {body, body + bytes};
@@ -114,7 +98,7 @@ static bool decode_fast(struct wire_response *response, const uint8_t *body, siz
             if (response->result != WIRE_OP_NONE || !cursor_bytes(&in, &inner) || !txn_decode_result(response, inner, arena))
                 return false;
         } else {
-            enum wire_op result = result_of_tag(tag);
+            enum wire_op result = op_of_tag(tag);
             if (result == WIRE_OP_NONE || response->result != WIRE_OP_NONE || !cursor_bytes(&in, &inner) ||
                 !decode_result(response, result, &inner))
                 return false;
